@@ -1,0 +1,122 @@
+"""What a job reports while it runs.
+
+A job is a generator of these events; its return value is the result. ``done`` of ``total`` is what a progress bar
+needs; the subclasses say what happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+    from typing import TypeAlias, TypeVar
+
+    T = TypeVar("T")
+    Job: TypeAlias = Generator["Event", None, T]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Anything that a running job reports."""
+
+
+@dataclass(frozen=True)
+class Progressed(Event):
+    """A step of a job was done.
+
+    Attributes
+    ----------
+    done, total : int
+        Steps done so far, and in all.
+    """
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class FrameSearched(Progressed):
+    """Nuclei were looked for in one frame (or its given labels were measured)."""
+
+    n_nuclei: int
+
+
+@dataclass(frozen=True)
+class FrameClassified(Progressed):
+    """All nuclei of one more frame have a state."""
+
+    n_nuclei: int
+
+
+@dataclass(frozen=True)
+class PatchesClassified(Progressed):
+    """One more batch of ready patches has a state."""
+
+
+@dataclass(frozen=True)
+class TracksLinked(Event):
+    """Nuclei were linked into tracks."""
+
+    n_tracks: int
+    n_divisions: int
+
+
+@dataclass(frozen=True)
+class ScaleChosen(Event):
+    """The scale that brings the movie's nuclei to the model's size was chosen.
+
+    Attributes
+    ----------
+    zoom : float
+        Model pixels per movie pixel.
+    reason : str
+        Where the scale comes from, in words.
+    """
+
+    zoom: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Warned(Event):
+    """Something is odd, and the job goes on.
+
+    Attributes
+    ----------
+    kind : str
+        Short key under which ``run.json`` counts it, such as ``blank_frames``.
+    message : str
+        What was odd, with the values.
+    count : int
+        How many times.
+    """
+
+    kind: str
+    message: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class FileWritten(Event):
+    """A result file is complete under its final name."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class EpochFinished(Progressed):
+    """One epoch of training is over.
+
+    Attributes
+    ----------
+    name : str
+        What is being trained.
+    figures : tuple of (str, float)
+        Named losses and accuracies of the epoch.
+    """
+
+    name: str
+    figures: tuple[tuple[str, float], ...]

@@ -1,0 +1,1 @@
+"""The napari side: the only room that knows napari and Qt."""

@@ -1,0 +1,1 @@
+"""Networks and formulas, forward only, and the bundles that hold them."""

@@ -1,0 +1,1 @@
+"""Open movies, find and link nuclei, crop patches; simulate all of it."""

@@ -1,0 +1,1 @@
+"""What comes out: the classification table and its files."""

@@ -1,0 +1,1 @@
+"""Make models: losses, sparse training, symbolic regression."""
