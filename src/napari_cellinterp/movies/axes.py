@@ -142,8 +142,9 @@ def _advice(letter: str, axes: str) -> str:
             f"if the axis is really time, give the axes {axes.replace('Z', 'T')}."
         )
     if letter == "S":
+        frames = f", if they are frames, {axes.replace('S', 'T')}" if axes == "SYX" else ""
         return (
             "Save the chromatin channel as a grey-scale image; if the samples are fluorescence channels, "
-            f"give the axes {axes.translate(str.maketrans('SQI', 'CTT'))}."
+            f"give the axes {axes.replace('S', 'C')}{frames}."
         )
     return "Save one position or view at a time, or give the axes, one letter each, from T, C, Y, X."

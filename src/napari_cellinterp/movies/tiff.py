@@ -97,7 +97,12 @@ def _open_array(path: Path) -> tuple[SeriesArray, Callable[[], None]]:
 def _open_file(path: Path) -> Any:
     """Open the file; single images of one size, as written one after the other, count as one series."""
     tif = tifffile.TiffFile(path)
-    if not _is_run_of_single_images(tif.series):
+    try:
+        single = _is_run_of_single_images(tif.series)
+    except BaseException:
+        tif.close()
+        raise
+    if not single:
         return tif
     tif.close()
     return tifffile.TiffFile(path, is_shaped=False)

@@ -295,7 +295,7 @@ def _whole_numbers(values: Any, name: str) -> NDArray[np.int64]:
     numbers = _column(values, name)
     _refuse(numbers != np.round(numbers), numbers, name, "isn't a whole number")
     _refuse(numbers < 0, numbers, name, "is negative")
-    _refuse(numbers >= 2.0**63, numbers, name, "is too large")
+    _refuse((numbers.dtype.kind == "f") & (numbers >= 2.0**63), numbers, name, "is too large")
     return numbers.astype(np.int64)
 
 
