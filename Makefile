@@ -1,6 +1,6 @@
 # Every target first brings .venv up to date (scripts/setup.sh), which is quick when nothing has changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench
+.PHONY: help setup demo test lint format bench pins
 
 help:  ## show these lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -23,3 +23,6 @@ format: setup  ## let ruff sort imports and lay out the code
 
 bench: setup  ## run the benchmarks and rewrite docs/benchmarks.md; ARGS=--quick for small ones
 	@scripts/bench.sh $(ARGS)
+
+pins:  ## rewrite requirements.txt from what .venv holds
+	@scripts/pin.sh

@@ -102,7 +102,7 @@ install_environment() {
     fi
     say "installing what requirements.txt pins (some minutes and 2 GB the first time)"
     .venv/bin/python -m pip install --quiet -r requirements.txt
-    .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+    .venv/bin/python -m pip install --quiet --no-deps -e .
     .venv/bin/python -m pip check
     wanted >.venv/.installed
 }
