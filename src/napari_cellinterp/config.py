@@ -124,3 +124,63 @@ class ClassifyConfig(Config):
     scale: ScaleConfig = Field(default_factory=ScaleConfig)
     nuclei: NucleiConfig = Field(default_factory=NucleiConfig)
     linking: LinkingConfig = Field(default_factory=LinkingConfig)
+
+
+class VaeConfig(Config):
+    """Training of the beta-TCVAE (Soelistyo & Lowe, appendix B.1; Chen et al. 2018)."""
+
+    n_channels: int = Field(1, ge=1, le=16, description="Channels of a patch.")
+    n_latents: int = Field(32, ge=1, le=512, description="Latents.")
+    alpha: float = Field(1.0, ge=0, description="Weight of the mutual information.")
+    beta: float = Field(4.0, ge=0, description="Weight of the total correlation; the larger, the more independent.")
+    gamma: float = Field(1.0, ge=0, description="Weight of the dimension-wise KL divergence.")
+    estimator: Literal["weighted", "stratified"] = Field("stratified", description="Minibatch estimator of q(z).")
+    n_dataset: int = Field(2_100_000, ge=2, description="Images that the estimator assumes the data set to have.")
+    pixel_sd: float = Field(0.25, gt=0, description="Error of a pixel that counts as one standard deviation.")
+    centre_radius_px: float = Field(
+        14.0,
+        gt=0,
+        description="Pixels within about this radius count most in the reconstruction.",
+        json_schema_extra=unit("px"),
+    )
+    centre_floor: float = Field(0.15, gt=0, le=1, description="Weight of far pixels, as a fraction of the centre's.")
+    n_images: int = Field(2_000_000, ge=1, description="Images to train on, repeats counted.")
+    batch: int = Field(128, ge=4, description="Images in a step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Of Adam; falls to zero along a cosine.")
+    seed: int = Field(0, description="Seed of all that is random.")
+
+
+class HeadConfig(Config):
+    """Training of a dense head or a CNN (Soelistyo & Lowe, appendix B.2)."""
+
+    n_epochs: int = Field(60, ge=1, description="Passes over the training crops.")
+    batch: int = Field(64, ge=2, description="Crops in a step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Of Adam.")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Share of units that are switched off in a step.")
+    seed: int = Field(0, description="Seed of all that is random.")
+
+
+class RiglConfig(Config):
+    """Training of a sparse head with modified RigL (Soelistyo & Lowe, appendix B.3, algorithm 1)."""
+
+    sparsity: float = Field(0.951, ge=0, lt=1, description="Share of weights that are zero, S.")
+    update_interval_steps: int = Field(
+        115, ge=1, description="Steps between updates of the topology.", json_schema_extra=unit("steps")
+    )
+    update_fraction: float = Field(0.758, ge=0, le=1, description="Share of weights that the first update moves.")
+    end_fraction: float = Field(0.75, gt=0, le=1, description="Share of the sparse phase in which topology may change.")
+    n_epochs: int = Field(100, ge=1, description="Passes over the training crops, the dense warm-up included.")
+    warm_up_epochs: int = Field(20, ge=0, description="Passes before the first pruning.")
+    batch: int = Field(64, ge=2, description="Crops in a step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Of Adam.")
+    seed: int = Field(0, description="Seed of all that is random.")
+
+
+class SymbolicConfig(Config):
+    """Search for a symbolic head (Soelistyo & Lowe, appendix B.4)."""
+
+    max_size: int = Field(20, ge=1, le=100, description="Largest complexity of a formula.")
+    parsimony: float = Field(0.001, ge=0, description="Loss that one more unit of complexity must win back.")
+    n_generations: int = Field(300, ge=1, description="Generations of the search.")
+    population: int = Field(1000, ge=10, description="Formulas alive at a time.")
+    seed: int = Field(0, description="Seed of all that is random.")

@@ -1,0 +1,164 @@
+"""Turn patches into scores, states, probabilities and novelty with one head of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_cellinterp.errors import PatchesError
+from napari_cellinterp.models.novelty import crop_statistics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_cellinterp.config import HeadName
+    from napari_cellinterp.models.bundle import ModelBundle
+    from napari_cellinterp.movies.patches import Patches
+
+    Array = NDArray[np.float32]
+
+BATCH = 256
+"""Patches in a forward pass; larger ones fall out of the cache."""
+
+UNDEFINED = -1
+"""State of a nucleus whose score is undefined."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a head says of n patches.
+
+    Attributes
+    ----------
+    scores : (n, n_scores) float32
+        One score for two classes, else one a class; NaN where it is undefined.
+    state : (n,) int64
+        Index into the bundle's classes; `UNDEFINED` where the score is.
+    probability : (n,) float32
+        Of that state, calibrated; NaN where the score is undefined.
+    latents : (n, n_latents) float32
+        Mean of the latents.
+    novelty : (n,) float32
+        See `napari_cellinterp.models.novelty`.
+    flag : (n,) int8
+        Index into `napari_cellinterp.models.novelty.FLAGS`.
+    reconstruction_error : (n,) float32 or None
+        Mean squared error of the decoded patch, where it was asked for.
+    """
+
+    scores: Array
+    state: NDArray[np.int64]
+    probability: Array
+    latents: Array
+    novelty: Array
+    flag: NDArray[np.int8]
+    reconstruction_error: Array | None = None
+
+    @property
+    def score(self) -> Array:
+        """The one score, or the winner's, (n,) float32."""
+        if self.scores.shape[1] == 1:
+            return self.scores[:, 0]
+        winner = np.maximum(self.state, 0)
+        return np.where(self.state == UNDEFINED, np.nan, self.scores[np.arange(len(winner)), winner]).astype(np.float32)
+
+
+class Classifier:
+    """A bundle with one of its heads, ready for patches.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        The model.
+    head : str
+        Scheme of the head that gives the states.
+    reconstruct : bool
+        Also decode, and report the reconstruction error.
+
+    Raises
+    ------
+    BundleError
+        If the bundle doesn't have the head.
+    """
+
+    def __init__(self, bundle: ModelBundle, head: HeadName, *, reconstruct: bool = False) -> None:
+        self.bundle, self.head_name, self.reconstruct = bundle, head, reconstruct
+        self._head = bundle.head(head)
+        self._encoder = bundle.encoder
+        self._calibration = bundle.info.heads[head].calibration
+        self._novelty = bundle.novelty_model()
+
+    def __call__(self, patches: Patches) -> Scores:
+        """Classify patches.
+
+        Raises
+        ------
+        PatchesError
+            If they have another number of channels than the model.
+        """
+        n_channels = self.bundle.info.n_channels
+        if patches.x.shape[1] != n_channels:
+            raise PatchesError(
+                f"The patches have {patches.x.shape[1]} channels, but the model {self.bundle.info.name!r} reads "
+                f"{n_channels}.",
+                "Choose a model for these channels, or give only the chromatin channel.",
+            )
+        scores, latents, errors = self._forward(patches.x)
+        scores[~patches.is_finite] = np.nan
+        state, probability = decide(scores, np.array([(c.slope, c.offset) for c in self._calibration]))
+        statistics = crop_statistics(patches)
+        novelty = self._novelty.novelty(latents, statistics)
+        flag = self._novelty.flags(patches, statistics, novelty)
+        return Scores(scores, state, probability, latents, novelty, flag, errors)
+
+    @torch.inference_mode()
+    def _forward(self, x: Array) -> tuple[Array, Array, Array | None]:
+        n_latents, n_scores = self.bundle.info.n_latents, self.bundle.info.n_scores
+        scores, latents = np.empty((len(x), n_scores), np.float32), np.empty((len(x), n_latents), np.float32)
+        errors = np.empty(len(x), np.float32) if self.reconstruct else None
+        for start in range(0, len(x), BATCH):
+            rows = slice(start, start + BATCH)
+            batch = torch.from_numpy(x[rows])
+            z = self._encoder.encode(batch)
+            latents[rows] = z.numpy()
+            scores[rows] = self._head(batch if self.head_name == "cnn" else z).numpy()
+            if errors is not None:
+                errors[rows] = (self.bundle.decoder(z) - batch).square().mean(dim=(1, 2, 3)).numpy()
+        return scores, latents, errors
+
+
+def decide(scores: Array, calibration: NDArray[np.float64]) -> tuple[NDArray[np.int64], Array]:
+    """Turn scores into states and their probabilities.
+
+    The state is the head's answer alone: the upper class where the one score is >= 0, or the class of the largest
+    score. The probability never moves it.
+
+    Parameters
+    ----------
+    scores : (n, n_scores) float32
+        NaN where undefined.
+    calibration : (n_scores, 2) float
+        Slope and offset of each score's logistic calibration.
+
+    Returns
+    -------
+    state : (n,) int64
+        Index of the class, `UNDEFINED` where any score is.
+    probability : (n,) float32
+        Of that state.
+    """
+    undefined = ~np.isfinite(scores).all(axis=1)
+    logit = np.where(undefined[:, None], 0, scores) * calibration[:, 0] + calibration[:, 1]
+    if scores.shape[1] == 1:
+        state = (np.where(undefined, -1, scores[:, 0]) >= 0).astype(np.int64)
+        sign = np.where(state == 1, -1, 1)
+        probability = 1 / (1 + np.exp(np.clip(sign * logit[:, 0], -80, 80)))
+    else:
+        state = np.where(undefined[:, None], 0, scores).argmax(axis=1)
+        odds = np.exp(logit - logit.max(axis=1, keepdims=True))
+        probability = (odds / odds.sum(axis=1, keepdims=True))[np.arange(len(state)), state]
+    state = np.where(undefined, UNDEFINED, state)
+    return state, np.where(undefined, np.nan, probability).astype(np.float32)

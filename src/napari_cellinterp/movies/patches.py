@@ -1,0 +1,252 @@
+"""Crop 64x64 patches around nuclei, at the model's scale and with the camera's gain and offset taken out.
+
+A frame is resampled once, then all its windows are gathered at once: hundreds of times faster than warping each patch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_cellinterp.config import PATCH_PX
+from napari_cellinterp.errors import PatchesError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float32]
+
+BACKGROUND_PERCENTILE = 1.0
+SIGNAL_PERCENTILE = 99.8
+SAME_SCALE = 0.01
+"""Relative difference of scale that isn't worth a resampling."""
+
+STATISTICS = ("background", "signal", "top_share", "sharpness", "is_finite")
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patches as the networks see them, and what they looked like before.
+
+    Attributes
+    ----------
+    x : (n, n_channels, 64, 64) float32
+        Normalised per crop and channel: the 1st percentile is 0, the 99.8th is 1, clipped to [0, 1].
+    background, signal : (n,) float32
+        Of the first channel, camera units: the 1st percentile, and how far the 99.8th rises above it.
+    top_share : (n,) float32
+        Share of the first channel's pixels at the crop's very top value; large where the camera saturates.
+    sharpness : (n,) float32
+        Steepest change of the first channel between neighbouring 2x2 blocks, after normalisation; 0 in a blank crop.
+    is_finite : (n,) bool
+        Whether all pixels were finite numbers; crops that aren't are all zeros.
+    """
+
+    x: Array
+    background: Array
+    signal: Array
+    top_share: Array
+    sharpness: Array
+    is_finite: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """Return the number of patches."""
+        return len(self.x)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Patches:
+        """Return the chosen patches."""
+        return Patches(self.x[rows], **{name: getattr(self, name)[rows] for name in STATISTICS})
+
+    @staticmethod
+    def concatenate(parts: list[Patches]) -> Patches:
+        """Return the patches of several sets as one, in order."""
+        names = ("x", *STATISTICS)
+        return Patches(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def normalise(crops: ArrayLike) -> Patches:
+    """Turn raw crops at the model's scale into patches.
+
+    Gain and offset of the camera drop out: ``a * crops + b`` with a > 0 gives the same patches.
+
+    Parameters
+    ----------
+    crops : (n, n_channels, 64, 64) array of numbers
+        Raw crops.
+    """
+    raw = np.asarray(crops, np.float32)
+    n, n_channels = raw.shape[:2]
+    is_finite = np.isfinite(raw).all(axis=(1, 2, 3))
+    if not is_finite.all():
+        raw = np.where(is_finite[:, None, None, None], raw, np.float32(0))
+    low, high, top_share = _percentiles(raw.reshape(n * n_channels, raw.shape[2] * raw.shape[3]))
+    span = high - low
+    # A crop is constant where its span is lost in the rounding of float32.
+    seen = span > 1e-5 * np.maximum(np.abs(low), np.abs(high))
+    gain = np.where(seen, 1 / np.where(seen, span, 1), 0).astype(np.float32)
+    x = raw.reshape(n * n_channels, raw.shape[2] * raw.shape[3]) - low[:, None]
+    x *= gain[:, None]
+    np.clip(x, 0, 1, out=x)
+    x = x.reshape(raw.shape)
+    first = slice(None, None, n_channels)
+    return Patches(x, low[first], span[first], top_share[first], _sharpness(x[:, 0]), is_finite)
+
+
+def _percentiles(flat: Array) -> tuple[Array, Array, Array]:
+    """Nearest-rank 1st and 99.8th percentile of each row, and the share of pixels at the row's top value."""
+    last = flat.shape[1] - 1
+    low_rank, high_rank = round(last * BACKGROUND_PERCENTILE / 100), round(last * SIGNAL_PERCENTILE / 100)
+    ordered = np.sort(flat, axis=1)  # vectorised: four times faster than a partition at two ranks
+    top_share = np.count_nonzero(flat >= ordered[:, -1:], axis=1) / flat.shape[1]
+    return ordered[:, low_rank].copy(), ordered[:, high_rank].copy(), top_share.astype(np.float32)
+
+
+def _sharpness(x: Array) -> Array:
+    n, height, width = x.shape
+    blocks = x.reshape(n, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+    down = np.abs(np.diff(blocks, axis=1)).max(axis=(1, 2))
+    right = np.abs(np.diff(blocks, axis=2)).max(axis=(1, 2))
+    return np.maximum(down, right)
+
+
+def resample(planes: ArrayLike, zoom: float) -> Array:
+    """Resample images to the model's scale, without aliasing.
+
+    Parameters
+    ----------
+    planes : (n_channels, height, width) array of numbers
+        Images; non-finite pixels spread to their neighbours.
+    zoom : float
+        Model pixels per pixel of the images.
+
+    Returns
+    -------
+    (n_channels, height * zoom, width * zoom) float32
+        Position ``p`` of the images lies at ``(p + 0.5) * zoom - 0.5``.
+    """
+    planes = np.ascontiguousarray(planes, np.float32)
+    if abs(zoom - 1) <= SAME_SCALE:
+        return planes
+    import torch
+    from torch.nn.functional import interpolate
+
+    batch = torch.from_numpy(planes)[None]
+    size = tuple(max(1, round(side * zoom)) for side in planes.shape[1:])
+    with torch.inference_mode():
+        scaled = interpolate(batch, size=size, mode="bilinear", antialias=zoom < 1, align_corners=False)
+    result: Array = scaled[0].numpy()
+    return result
+
+
+class PaddedFrame:
+    """One frame at the model's scale, with a border of background, from which windows are cut.
+
+    Parameters
+    ----------
+    planes : (n_channels, height, width) array of numbers
+        One frame.
+    zoom : float
+        Model pixels per pixel of the frame.
+    """
+
+    def __init__(self, planes: ArrayLike, zoom: float) -> None:
+        planes = np.asarray(planes)
+        scaled = resample(planes, zoom)
+        self._size = np.array(scaled.shape[1:])
+        self._ratio = self._size / np.array(planes.shape[1:])  # the size is rounded to whole pixels
+        half = PATCH_PX // 2
+        self._padded = np.empty((len(scaled), *(self._size + PATCH_PX)), np.float32)
+        self._padded[:] = _background(planes)[:, None, None]
+        self._padded[:, half:-half, half:-half] = scaled
+
+    def crop(self, y: ArrayLike, x: ArrayLike) -> Array:
+        """Cut a window around each position; see `crop_frame`."""
+        top, left = (
+            np.rint((np.asarray(position, float) + 0.5) * ratio).astype(int).clip(0, size)
+            for position, ratio, size in zip((y, x), self._ratio, self._size, strict=True)
+        )
+        windows = np.lib.stride_tricks.sliding_window_view(self._padded, (PATCH_PX, PATCH_PX), axis=(1, 2))
+        return np.ascontiguousarray(windows[:, top, left].swapaxes(0, 1))
+
+
+def crop_frame(planes: ArrayLike, y: ArrayLike, x: ArrayLike, zoom: float) -> Array:
+    """Cut a window around each position of one frame, at the model's scale.
+
+    Windows that reach over the edge of the image are filled with the image's background (its 1st percentile).
+
+    Parameters
+    ----------
+    planes : (n_channels, height, width) array of numbers
+        One frame.
+    y, x : (n,) array of float
+        Centres, pixels of the frame.
+    zoom : float
+        Model pixels per pixel of the frame.
+
+    Returns
+    -------
+    (n, n_channels, 64, 64) float32
+        Raw crops, for `normalise`.
+    """
+    return PaddedFrame(planes, zoom).crop(y, x)
+
+
+def _background(planes: NDArray[np.generic]) -> Array:
+    """Low percentile of each plane, from at most about 65,000 of its pixels; non-finite pixels don't count."""
+    step = max(1, int(np.sqrt(planes.shape[1] * planes.shape[2] / 65536)))
+    sample = planes[:, ::step, ::step].reshape(len(planes), -1).astype(np.float32)
+    sample = np.where(np.isfinite(sample), sample, np.inf)
+    rank = round((sample.shape[1] - 1) * BACKGROUND_PERCENTILE / 100)
+    low = np.partition(sample, rank, axis=1)[:, rank]
+    return np.where(np.isfinite(low), low, 0).astype(np.float32)
+
+
+def patches_from_images(images: ArrayLike, zoom: float) -> Patches:
+    """Turn ready single-nucleus images of any size into patches.
+
+    Parameters
+    ----------
+    images : (n, height, width) or (n, n_channels, height, width) array of numbers
+        One nucleus in the middle of each.
+    zoom : float
+        Model pixels per pixel of the images.
+
+    Raises
+    ------
+    PatchesError
+        If the array has another number of axes, no pixels or no numbers in it.
+    """
+    array = np.asarray(images)
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or 0 in array.shape[1:] or array.dtype.kind not in "uif":
+        raise PatchesError(
+            f"Crops must be an array of numbers of shape (n, height, width) or (n, channels, height, width), "
+            f"not {np.asarray(images).dtype} {np.asarray(images).shape}.",
+            "Stack the crops into one array named x.",
+        )
+    n, n_channels = array.shape[:2]
+    flat = array.reshape(n * n_channels, *array.shape[2:])
+    chunks = [_fit(resample(flat[i : i + 256], zoom)) for i in range(0, len(flat), 256)]
+    fitted = np.concatenate(chunks) if chunks else np.empty((0, PATCH_PX, PATCH_PX), np.float32)
+    return normalise(fitted.reshape(n, n_channels, PATCH_PX, PATCH_PX))
+
+
+def _fit(images: Array) -> Array:
+    """Crop or pad to 64x64 around the middle, with background like the border's."""
+    n, height, width = images.shape
+    edges = [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]]
+    # Neighbours may touch the border; the background is its darker part.
+    background = np.quantile(np.concatenate(edges, axis=1), 0.25, axis=1).astype(np.float32)
+    fitted = np.empty((n, PATCH_PX, PATCH_PX), np.float32)
+    fitted[:] = background[:, None, None]
+    source, target = [], []
+    for side in (height, width):
+        start, offset = max(0, (side - PATCH_PX) // 2), max(0, (PATCH_PX - side) // 2)
+        length = min(side, PATCH_PX)
+        source.append(slice(start, start + length))
+        target.append(slice(offset, offset + length))
+    fitted[:, target[0], target[1]] = images[:, source[0], source[1]]
+    return fitted

@@ -1,0 +1,191 @@
+"""Training loops: the beta-TCVAE, network heads on its latents, and the CNN."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from napari_cellinterp.config import PATCH_PX
+from napari_cellinterp.events import EpochFinished
+from napari_cellinterp.models.heads import Cnn, NetworkHead
+from napari_cellinterp.models.vae import Decoder, Encoder
+from napari_cellinterp.training.rigl import Rigl
+from napari_cellinterp.training.tcvae_loss import TcvaeLoss, decompose, pixel_weights, reconstruction_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_cellinterp.config import HeadConfig, RiglConfig, VaeConfig
+    from napari_cellinterp.events import Event, Job
+
+REPORT_STEPS = 100
+N_TURNS = 8
+"""Flips and quarter turns of a square."""
+
+
+def turned(x: Tensor, turn: int) -> Tensor:
+    """Return images (n, n_channels, h, w) under one of the eight flips and quarter turns."""
+    x = torch.rot90(x, turn % 4, dims=(2, 3))
+    return x.flip(3) if turn >= 4 else x
+
+
+def fit_vae(encoder: Encoder, decoder: Decoder, images: NDArray[np.uint8], config: VaeConfig) -> Job[None]:
+    """Train encoder and decoder, in place.
+
+    Parameters
+    ----------
+    encoder, decoder : Encoder, Decoder
+        New networks, in ``channels_last`` memory format for speed.
+    images : (n, n_channels, 64, 64) uint8
+        Normalised patches times 255.
+    config : VaeConfig
+        Settings.
+
+    Yields
+    ------
+    EpochFinished
+        Every hundred steps, with the terms of the loss.
+    """
+    rng = np.random.default_rng(config.seed)
+    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], config.learning_rate)
+    n_steps = max(1, config.n_images // config.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, n_steps, pct_start=0.05)
+    weights = pixel_weights(PATCH_PX, config.centre_radius_px, config.centre_floor)
+    for step in range(1, n_steps + 1):
+        rows = np.sort(rng.integers(0, len(images), config.batch))
+        x = turned(torch.from_numpy(images[rows]).float() / 255, int(rng.integers(N_TURNS)))
+        loss = _vae_step(encoder, decoder, x.contiguous(memory_format=torch.channels_last), weights, config)
+        optimiser.zero_grad(set_to_none=True)
+        loss.total(config.alpha, config.beta, config.gamma).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        if step % REPORT_STEPS == 0 or step == n_steps:
+            figures = tuple((name, float(term.detach())) for name, term in vars(loss).items())
+            yield EpochFinished(step, n_steps, "vae", figures)
+    encoder.eval()
+    decoder.eval()
+
+
+def new_vae(config: VaeConfig) -> tuple[Encoder, Decoder]:
+    """Return an encoder and a decoder with the config's sizes and random weights from its seed."""
+    torch.manual_seed(config.seed)
+    sizes = (config.n_channels, config.n_latents)
+    last = torch.channels_last
+    return Encoder(*sizes).to(memory_format=last), Decoder(*sizes).to(memory_format=last)  # type: ignore[call-overload]
+
+
+def _vae_step(encoder: Encoder, decoder: Decoder, x: Tensor, weights: Tensor, config: VaeConfig) -> TcvaeLoss:
+    mean, log_variance = encoder(x)
+    z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+    reconstruction = reconstruction_error(decoder(z), x, weights, config.pixel_sd)
+    return TcvaeLoss(reconstruction, *decompose(z, mean, log_variance, config.n_dataset, config.estimator))
+
+
+@torch.no_grad()
+def encode_all(encoder: Encoder, images: NDArray[np.uint8], turn: int = 0) -> tuple[Tensor, Tensor]:
+    """Return mean and log-variance, (n, n_latents) each, of images (n, n_channels, 64, 64) uint8, turned."""
+    means, log_variances = [], []
+    for chunk in np.array_split(images, max(1, len(images) // 512)):
+        mean, log_variance = encoder(turned(torch.from_numpy(chunk).float() / 255, turn))
+        means.append(mean)
+        log_variances.append(log_variance)
+    return torch.cat(means), torch.cat(log_variances)
+
+
+def encode_turns(encoder: Encoder, images: NDArray[np.uint8]) -> Tensor:
+    """Return the latents of images under all flips and quarter turns, (8, n, n_latents)."""
+    return torch.stack([encode_all(encoder, images, turn)[0] for turn in range(N_TURNS)])
+
+
+def _batches(n: int, batch: int, rng: np.random.Generator) -> Iterator[Tensor]:
+    order = torch.from_numpy(rng.permutation(n))
+    for start in range(0, n - n % batch or n, batch):
+        yield order[start : start + batch]
+
+
+def _score_loss(scores: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy on the score; the target is -1 or +1."""
+    return binary_cross_entropy_with_logits(scores[:, 0], (target + 1) / 2)
+
+
+def _fit(
+    name: str,
+    model: nn.Module,
+    batch_of: Callable[[Tensor, int], Tensor],
+    target: Tensor,
+    config: HeadConfig | RiglConfig,
+    rigl: Rigl | None = None,
+) -> Iterator[Event]:
+    rng = np.random.default_rng(config.seed)
+    optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
+    for epoch in range(1, config.n_epochs + 1):
+        model.train()
+        total, n_batches = 0.0, 0
+        for rows in _batches(len(target), config.batch, rng):
+            scores = model(batch_of(rows, int(rng.integers(N_TURNS))))
+            loss = _score_loss(scores, target[rows])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if rigl is None or not rigl.update():
+                optimiser.step()
+            total, n_batches = total + float(loss.detach()), n_batches + 1
+        yield EpochFinished(epoch, config.n_epochs, name, (("loss", total / max(1, n_batches)),))
+    model.eval()
+
+
+def fit_dense(turned_latents: Tensor, target: Tensor, config: HeadConfig) -> Job[NetworkHead]:
+    """Train a dense head (scheme 2).
+
+    Parameters
+    ----------
+    turned_latents : (8, n, n_latents) Tensor
+        Latents of the crops under all flips and quarter turns; one turn a batch.
+    target : (n,) Tensor
+        +1 metaphase, -1 interphase.
+    config : HeadConfig
+        Settings.
+    """
+    torch.manual_seed(config.seed)
+    head = NetworkHead(turned_latents.shape[2], dropout=config.dropout)
+    yield from _fit("dense", head, lambda rows, turn: turned_latents[turn, rows], target, config)
+    return head
+
+
+def fit_sparse(turned_latents: Tensor, target: Tensor, config: RiglConfig) -> Job[NetworkHead]:
+    """Train a sparse head (scheme 3) with modified RigL; parameters as in `fit_dense`."""
+    torch.manual_seed(config.seed)
+    head = NetworkHead(turned_latents.shape[2], sparse=True)
+    steps_per_epoch = max(1, len(target) // config.batch)
+    rigl = Rigl(head.linear_layers(), config, steps_per_epoch)
+    yield from _fit("sparse", head, lambda rows, turn: turned_latents[turn, rows], target, config, rigl)
+    rigl.prune(torch.nn.functional.mish)
+    return head
+
+
+def fit_cnn(images: NDArray[np.uint8], target: Tensor, config: HeadConfig) -> Job[Cnn]:
+    """Train a CNN on patches (scheme 1).
+
+    Parameters
+    ----------
+    images : (n, n_channels, 64, 64) uint8
+        Normalised patches times 255.
+    target : (n,) Tensor
+        +1 metaphase, -1 interphase.
+    config : HeadConfig
+        Settings.
+    """
+    torch.manual_seed(config.seed)
+    model = Cnn(images.shape[1], dropout=config.dropout).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def batch_of(rows: Tensor, turn: int) -> Tensor:
+        x = turned(torch.from_numpy(images[rows.numpy()]).float() / 255, turn)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    yield from _fit("cnn", model, batch_of, target, config)
+    return model

@@ -1,0 +1,134 @@
+"""Sparse training: modified RigL (Soelistyo & Lowe, algorithm 1; Evci et al. 2020)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_cellinterp.models.heads import MaskedLinear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor, nn
+
+    from napari_cellinterp.config import RiglConfig
+
+
+def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], sparsity: float) -> list[int]:
+    """Return how many weights of each layer stay active, so that the total sparsity is hit to the nearest weight.
+
+    Layer sparsities are c * max(0, 1 - (n_in + n_out) / (n_in * n_out)), as the paper's sentence says; fractions of
+    a weight go to the layers with the largest remainders.
+
+    Parameters
+    ----------
+    shapes : sequence of (n_out, n_in)
+        Shapes of the weight matrices.
+    sparsity : float
+        Share of all weights that shall be zero.
+    """
+    sizes = [n_out * n_in for n_out, n_in in shapes]
+    ratios = [max(0.0, 1 - (n_out + n_in) / (n_out * n_in)) for n_out, n_in in shapes]
+    n_active = round((1 - sparsity) * sum(sizes))
+    scale = (sum(sizes) - n_active) / sum(r * n for r, n in zip(ratios, sizes, strict=True))
+    exact = [n * (1 - min(1.0, scale * r)) for r, n in zip(ratios, sizes, strict=True)]
+    counts = [math.floor(e) for e in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: exact[i] - counts[i], reverse=True)
+    for i in by_remainder[: n_active - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def update_share(step: int, end_step: int, fraction: float) -> float:
+    """Return the share of active weights that an update moves, fraction / 2 (1 + cos(pi t / T_end)) (eq. 8)."""
+    return fraction / 2 * (1 + math.cos(math.pi * step / end_step))
+
+
+class Rigl:
+    """Trains the masks of a stack of masked linear layers: dense warm-up, then drop and grow.
+
+    Call `update` after the gradients of a step are there; where it returns True, the topology was updated and the
+    optimiser takes no step (algorithm 1).
+
+    Parameters
+    ----------
+    layers : sequence of MaskedLinear
+        First to last; each layer's outputs are the next one's inputs.
+    config : RiglConfig
+        Settings.
+    steps_per_epoch : int
+        Turns the config's epochs into steps.
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear], config: RiglConfig, steps_per_epoch: int) -> None:
+        self.layers = [layer for layer in layers if isinstance(layer, MaskedLinear)]
+        self.config = config
+        self.warm_up_steps = config.warm_up_epochs * steps_per_epoch
+        self.end_step = config.end_fraction * (config.n_epochs - config.warm_up_epochs) * steps_per_epoch
+        shapes = [(layer.out_features, layer.in_features) for layer in self.layers]
+        self.n_active = erdos_renyi_counts(shapes, config.sparsity)
+        self._step = 0
+
+    @torch.no_grad()
+    def update(self) -> bool:
+        """Count a step; prune at the end of the warm-up, and drop and grow when it is time."""
+        step = self._step - self.warm_up_steps
+        self._step += 1
+        if step < 0 or step >= self.end_step or step % self.config.update_interval_steps:
+            return False
+        share = update_share(step, round(self.end_step), self.config.update_fraction)
+        for layer, n_active in zip(self.layers, self.n_active, strict=True):
+            first = step == 0
+            # The warm-up ends with a pruning by magnitude: nothing is grown into the dense network.
+            n_moved = 0 if first else round(share * n_active)
+            drop_and_grow(layer, n_active, n_moved)
+        return True
+
+    def prune(self, activation: Callable[[Tensor], Tensor]) -> None:
+        """Remove weights that lead nowhere or come from nowhere; the outputs stay the same."""
+        prune_leaves(self.layers)
+        fold_constant_neurons(self.layers, activation)
+
+
+@torch.no_grad()
+def drop_and_grow(layer: MaskedLinear, n_active: int, n_moved: int) -> None:
+    """Keep the largest ``n_active - n_moved`` active weights, grow ``n_moved`` by gradient, from zero.
+
+    Growth chooses among all weights outside the kept set, so one just dropped may return.
+    """
+    magnitude = torch.where(layer.mask.bool(), layer.weight.abs(), -torch.ones_like(layer.weight))
+    kept = torch.zeros(layer.weight.numel(), dtype=torch.bool)
+    kept[magnitude.flatten().topk(n_active - n_moved).indices] = True
+    gradient = dense_gradient(layer).abs().flatten().masked_fill(kept, -1.0)
+    grown = torch.zeros_like(kept)
+    grown[gradient.topk(n_moved).indices] = True
+    layer.weight.copy_(torch.where(kept.view_as(layer.weight), layer.weight, torch.zeros_like(layer.weight)))
+    layer.mask.copy_((kept | grown).view_as(layer.mask).to(layer.mask))
+
+
+def dense_gradient(layer: MaskedLinear) -> Tensor:
+    """Return the gradient of the loss by every weight, inactive ones included."""
+    if layer.dense_gradient is None:
+        raise ValueError("run a backward pass before the topology is updated")
+    return layer.dense_gradient
+
+
+@torch.no_grad()
+def prune_leaves(layers: Sequence[MaskedLinear]) -> None:
+    """Switch off weights into neurons that have no way out, from the last layer back."""
+    for layer, following in zip(reversed(layers[:-1]), reversed(layers[1:]), strict=True):
+        has_way_out = following.mask.any(dim=0)
+        layer.mask *= has_way_out[:, None]
+
+
+@torch.no_grad()
+def fold_constant_neurons(layers: Sequence[MaskedLinear], activation: Callable[[Tensor], Tensor]) -> None:
+    """Switch off weights out of neurons without inputs; what they add goes into the target's bias."""
+    for layer, following in zip(layers[:-1], layers[1:], strict=True):
+        constant = ~layer.mask.any(dim=1)
+        value = activation(layer.bias) * constant
+        following.bias += (following.weight * following.mask) @ value
+        following.mask *= ~constant[None, :]
