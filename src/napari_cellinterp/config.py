@@ -126,6 +126,23 @@ class ClassifyConfig(Config):
     linking: LinkingConfig = Field(default_factory=LinkingConfig)
 
 
+class TimelapseConfig(Config):
+    """A simulated movie of dividing cells."""
+
+    n_frames: int = Field(36, ge=1, le=100_000, description="Frames.")
+    height: int = Field(320, ge=64, description="Height of a frame.", json_schema_extra=unit("px"))
+    width: int = Field(400, ge=64, description="Width of a frame.", json_schema_extra=unit("px"))
+    n_nuclei: int = Field(42, ge=1, description="Nuclei in the first frame.")
+    nucleus_diameter_px: float = Field(
+        26.0, ge=6, le=120, description="Median diameter of an interphase nucleus.", json_schema_extra=unit("px")
+    )
+    pixel_size_um: float = Field(0.37, gt=0, description="Size of a pixel.", json_schema_extra=unit("um"))
+    frame_interval_min: float = Field(6.0, gt=0, description="Time between frames.", json_schema_extra=unit("min"))
+    share_dividing: float = Field(0.35, ge=0, le=1, description="Share of the nuclei that divide during the movie.")
+    speed_px: float = Field(0.7, ge=0, description="Typical move between frames.", json_schema_extra=unit("px"))
+    seed: int = Field(7, description="Seed of all that is random.")
+
+
 class VaeConfig(Config):
     """Training of the beta-TCVAE (Soelistyo & Lowe, appendix B.1; Chen et al. 2018)."""
 
