@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,6 +22,7 @@ from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.errors import NucleiError, PatchesError
 from napari_cellinterp.events import (
     Event,
+    FileWritten,
     FrameClassified,
     FrameSearched,
     PatchesClassified,
@@ -28,6 +31,7 @@ from napari_cellinterp.events import (
     Warned,
 )
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
+from napari_cellinterp.models.bundle_info import find_bundle, read_info
 from napari_cellinterp.models.classifier import Classifier
 from napari_cellinterp.models.novelty import FLAGS
 from napari_cellinterp.movies.linking import link
@@ -38,6 +42,8 @@ from napari_cellinterp.movies.scale import Scale, choose_scale
 from napari_cellinterp.movies.stack import Movie, check_labels, movie_from_array, open_labels, open_movie
 from napari_cellinterp.movies.track_table import TrackTable, measure_labels
 from napari_cellinterp.movies.tracks import read_tracks
+from napari_cellinterp.results.export import write_nuclei_csv, write_patches, write_run, write_states
+from napari_cellinterp.results.overlay import write_overlay
 from napari_cellinterp.results.table import Classification, classification_rows, score_columns
 
 if TYPE_CHECKING:
@@ -49,6 +55,10 @@ if TYPE_CHECKING:
     from napari_cellinterp.movies.masks import FrameMasks
 
 T = TypeVar("T")
+
+OUTPUT_NAMES = ("nuclei.csv", "states.ome.tif", "overlay.png", "run.json")
+PATCHES_NAME = "patches.npz"
+VERSIONED = ("napari-cellinterp", "torch", "numpy", "scikit-image", "laptrack")
 
 BLOCK = 512
 """Crops that are normalised and classified at a time."""
@@ -201,9 +211,16 @@ def _read_crop_folder(folder: Path) -> NDArray[Any]:
 
 @dataclass
 class _Log:
-    """Counts the warnings of a job as they pass."""
+    """Counts the warnings of a job as they pass, and times its stages."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=perf_counter)
+
+    def stage(self, name: str) -> None:
+        """Note that a stage is over."""
+        now = perf_counter()
+        self.seconds[name], self._since = round(now - self._since, 3), now
 
     def warn(self, kind: str, message: str, count: int = 1) -> Warned:
         self.counts[kind] += count
@@ -245,39 +262,50 @@ def classify_movie_job(
         If anything given can't be used; the message says what and why.
     """
     config = config or ClassifyConfig()
+    log = _Log()
     movie = _open(movie, config)
     movie.check_channel(config.movie.channel)
-    masks = _given_masks(labels, movie)
+    given = _given_masks(labels, movie)
     if isinstance(tracks, str | Path):
         tracks = read_tracks(tracks, pixel_size_um=movie.pixel_size_um)
     bundle = bundle or load_bundle(config.model)
     classifier = Classifier(bundle, config.head, reconstruct=config.reconstruct)
-    log = _Log()
+    log.stage("open")
     for note in movie.notes:
         yield log.warn("notes", note)
     if tracks is None:
-        table, masks, diameters = yield from _nuclei_of(movie, masks, config, log)
+        table, masks, diameters = yield from _nuclei_of(movie, given, config, log)
     else:
-        table, masks, diameters = yield from _nuclei_under(movie, masks, tracks, config, log)
+        table, masks, diameters = yield from _nuclei_under(movie, given, tracks, config, log)
+    log.stage("find_and_link")
     scale = _scale(config, diameters, movie.pixel_size_um, bundle)
     yield ScaleChosen(scale.zoom, scale.reason)
     if scale.warning:
         yield log.warn("scale", scale.warning)
     scores = yield from score_nuclei(movie, table, config.movie.channel, scale.zoom, classifier)
+    log.stage("crop_and_classify")
     yield from _warn_of_flags(scores["flag"], log)
-    rows = classification_rows(table, scores)
-    counts = dict(log.counts)
-    info = bundle.info
-    return Classification(rows, info.classes, masks, scale.zoom, info.name, bundle.hash, config.head, counts)
+    return Classification(
+        rows=classification_rows(table, scores),
+        classes=bundle.info.classes,
+        masks=masks,
+        zoom=scale.zoom,
+        bundle_name=bundle.info.name,
+        bundle_hash=bundle.hash,
+        head=config.head,
+        warnings=dict(log.counts),
+        scale_reason=scale.reason,
+        seconds=log.seconds,
+    )
 
 
 def _open(movie: Movie | str | Path | Any, config: ClassifyConfig) -> Movie:
     if isinstance(movie, Movie):
         return movie
-    options = {"axes": config.movie.axes, "frame_interval_min": config.movie.frame_interval_min}
+    axes, interval = config.movie.axes, config.movie.frame_interval_min
     if isinstance(movie, str | Path):
-        return open_movie(movie, **options)  # type: ignore[arg-type]
-    return movie_from_array(movie, **options)
+        return open_movie(movie, axes=axes, frame_interval_min=interval)
+    return movie_from_array(movie, axes=axes, frame_interval_min=interval)
 
 
 def _given_masks(labels: Any, movie: Movie) -> GivenMasks | None:
@@ -318,7 +346,9 @@ def _search_diameter(movie: Movie, config: ClassifyConfig) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _searched(movie: Movie, masks: GivenMasks | None, config: ClassifyConfig) -> Iterator[tuple[int, Any, pd.DataFrame]]:
+def _searched(
+    movie: Movie, masks: GivenMasks | None, config: ClassifyConfig
+) -> Iterator[tuple[int, Any, pd.DataFrame]]:
     """Label image and measured nuclei of each frame, given or found."""
     diameter = None if masks else _search_diameter(movie, config)
     for t in range(movie.n_frames):
@@ -366,7 +396,7 @@ def _whole(rows: pd.DataFrame, movie: Movie) -> NDArray[np.float64]:
     margin = 0.6 * float(rows["diameter_px"].median())
     inside = rows["y"].between(margin, movie.height - margin) & rows["x"].between(margin, movie.width - margin)
     chosen = rows.loc[inside if inside.sum() >= 20 else slice(None), "diameter_px"]
-    return chosen.to_numpy(np.float64)
+    return np.asarray(chosen, np.float64)
 
 
 def _why_no_nuclei(movie: Movie, given: GivenMasks | None, config: ClassifyConfig) -> tuple[str, str]:
@@ -500,3 +530,98 @@ def _one_ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := coming.result()) is not None:
             coming = pool.submit(take)
             yield item
+
+
+def export_patches_job(
+    movie: Movie, classification: Classification, rows: ArrayLike | None, path: Path, channels: range
+) -> Job[Path]:
+    """Crop nuclei anew and save their patches as npz; `classify_patches` gives them the same scores.
+
+    Parameters
+    ----------
+    movie : Movie
+        What was classified.
+    classification : Classification
+        Where the nuclei are.
+    rows : array of int, optional
+        Which rows of the classification; all by default.
+    path : Path
+        Of the npz file: ``x`` (n, n_channels, 64, 64) float32, ``track_id`` and ``frame`` (n,).
+    channels : range
+        Channels that the model reads.
+
+    Raises
+    ------
+    NucleiError
+        If no row is chosen.
+    """
+    chosen = classification.rows if rows is None else classification.rows.iloc[np.asarray(rows)]
+    if not len(chosen):
+        raise NucleiError("There are no nuclei to save patches of.", "Choose a track or a state that has some.")
+    table = TrackTable.from_rows(chosen)
+    blocks = (patches for _, patches in crop_blocks(movie, table, channels, classification.zoom))
+    track_id, frame = (table.rows[name].to_numpy() for name in ("track_id", "frame"))
+    for done in write_patches(blocks, len(table), path, track_id, frame):
+        yield PatchesClassified(done, len(table))
+    yield FileWritten(path)
+    return path
+
+
+def export_job(
+    movie: Movie, classification: Classification, config: ClassifyConfig, folder: Path, *, patches: bool = False
+) -> Job[None]:
+    """Write all files of a classification into a folder: table, states, overlay, record; patches where asked for.
+
+    Raises
+    ------
+    OutputError
+        If the folder can't be written to.
+    """
+    channel = config.movie.channel
+    csv, states, overlay, record = (folder / name for name in OUTPUT_NAMES)
+    write_nuclei_csv(classification, csv)
+    yield FileWritten(csv)
+    write_states(classification, states, pixel_size_um=movie.pixel_size_um, frame_interval_min=movie.frame_interval_min)
+    yield FileWritten(states)
+    write_overlay(classification, movie, channel, overlay)
+    yield FileWritten(overlay)
+    if patches:
+        channels = range(channel, channel + find_n_channels(config.model))
+        yield from export_patches_job(movie, classification, None, folder / PATCHES_NAME, channels)
+    write_run(run_record(movie, classification, config), record)
+    yield FileWritten(record)
+
+
+def find_n_channels(model: str) -> int:
+    """Return how many channels a bundle reads."""
+    return read_info(find_bundle(model)).n_channels
+
+
+def run_record(movie: Movie, classification: Classification, config: ClassifyConfig) -> dict[str, Any]:
+    """Return what ``run.json`` holds: model, options, versions, counts, warnings and timing."""
+    rows = classification.rows
+    flags = rows.loc[rows["flag"] != "", "flag"].value_counts()
+    return {
+        "model": classification.bundle_name,
+        "bundle_hash": classification.bundle_hash,
+        "head": classification.head,
+        "movie": {
+            "source": movie.source,
+            "shape_tcyx": movie.data.shape,
+            "pixel_size_um": movie.pixel_size_um,
+            "frame_interval_min": movie.frame_interval_min,
+            "notes": movie.notes,
+        },
+        "scale": {"zoom": classification.zoom, "reason": classification.scale_reason},
+        "options": config.model_dump(mode="json"),
+        "counts": {
+            "nuclei_and_frames": len(rows),
+            "tracks": int(rows["track_id"].nunique()),
+            **classification.counts(),
+            "novel": int(rows["is_novel"].sum()),
+            "flags": {str(name): int(n) for name, n in flags.items()},
+        },
+        "warnings": classification.warnings,
+        "seconds": classification.seconds,
+        "versions": {name: version(name) for name in VERSIONED},
+    }

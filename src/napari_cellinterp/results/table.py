@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,10 @@ class Classification:
         What classified them.
     warnings : dict of str to int
         What was odd, and how often.
+    scale_reason : str
+        Where the zoom comes from, in words.
+    seconds : dict of str to float
+        How long each stage took.
     """
 
     rows: pd.DataFrame
@@ -52,6 +56,8 @@ class Classification:
     bundle_hash: str
     head: str
     warnings: dict[str, int]
+    scale_reason: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of nuclei and frames."""
@@ -92,10 +98,6 @@ class Classification:
         np.add.at(table, (self.rows["frame"].to_numpy(), self.state_index), 1)
         return table[:, 1:]
 
-    def with_warnings(self, warnings: dict[str, int]) -> Classification:
-        """Return the same result with other warnings."""
-        return replace(self, warnings=warnings)
-
 
 def paint(labels: NDArray[np.integer], ids: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Replace label ids by values; ids that aren't given become 0.
@@ -118,7 +120,11 @@ def paint(labels: NDArray[np.integer], ids: NDArray[np.int64], values: NDArray[n
     order = np.argsort(ids)
     ids, values = ids[order], values[order]
     place = np.searchsorted(ids, labels).clip(0, max(0, len(ids) - 1))
-    return np.where(ids[place] == labels, values[place], 0).astype(np.uint8) if len(ids) else np.zeros_like(labels, np.uint8)
+    return (
+        np.where(ids[place] == labels, values[place], 0).astype(np.uint8)
+        if len(ids)
+        else np.zeros_like(labels, np.uint8)
+    )
 
 
 def score_columns(scores: Scores, classes: tuple[str, ...]) -> pd.DataFrame:
