@@ -24,12 +24,12 @@ def tiny_bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from napari_cellinterp.models.bundle import save_bundle
-    from napari_cellinterp.training.pretrain import TINY, Split, to_bytes, train_heads
     from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops
     from napari_cellinterp.training.fit import fit_vae, new_vae
+    from napari_cellinterp.training.pretrain import TINY, Split, to_bytes, train_heads
     from napari_cellinterp.workflows import finish
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     train = LabelledCrops.concatenate([simulate_scene_crops(seed) for seed in (1, 2, 3)])
     test = LabelledCrops.concatenate([simulate_scene_crops(seed) for seed in (101, 102)])
     encoder, decoder = new_vae(TINY.vae)

@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_cellinterp.config import PATCH_PX, REFERENCE_DIAMETER_PX, REFERENCE_PIXEL_SIZE_UM, HeadName
+from napari_cellinterp.config import REFERENCE_DIAMETER_PX, REFERENCE_PIXEL_SIZE_UM, HeadName
 from napari_cellinterp.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 INFO_NAME = "bundle.json"
 
 NETWORK_FILES = ("encoder", "decoder", "dense", "sparse", "cnn", "population")
@@ -112,7 +112,7 @@ class BundleInfo(Info):
     n_channels: int = Field(ge=1)
     n_latents: int = Field(ge=1)
     filters: tuple[int, ...]
-    patch_px: Literal[64] = PATCH_PX
+    patch_px: Literal[64] = 64
     reference_diameter_px: float = Field(REFERENCE_DIAMETER_PX, gt=0)
     reference_pixel_size_um: float = Field(REFERENCE_PIXEL_SIZE_UM, gt=0)
     latents: tuple[LatentInfo, ...]
@@ -172,7 +172,8 @@ def find_bundle(name_or_path: str | Path) -> Path:
         )
     known = ", ".join(bundle_names()) or "none"
     raise BundleError(
-        f"There is no model named {str(name_or_path)!r}.", f"Known models: {known}. Or give the path of a bundle folder."
+        f"There is no model named {str(name_or_path)!r}.",
+        f"Known models: {known}. Or give the path of a bundle folder.",
     )
 
 
@@ -200,7 +201,9 @@ def read_info(folder: Path) -> BundleInfo:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path} is damaged at {where or 'its top'}: {first['msg']}.", "Copy the bundle anew.") from error
+        raise BundleError(
+            f"{path} is damaged at {where or 'its top'}: {first['msg']}.", "Copy the bundle anew."
+        ) from error
 
 
 def bundle_hash(folder: Path) -> str:

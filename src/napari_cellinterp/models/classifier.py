@@ -150,7 +150,7 @@ def decide(scores: Array, calibration: NDArray[np.float64]) -> tuple[NDArray[np.
     probability : (n,) float32
         Of that state.
     """
-    undefined = ~np.isfinite(scores).all(axis=1)
+    undefined: NDArray[np.bool_] = np.asarray(~np.isfinite(scores).all(axis=1))
     logit = np.where(undefined[:, None], 0, scores) * calibration[:, 0] + calibration[:, 1]
     if scores.shape[1] == 1:
         state = (np.where(undefined, -1, scores[:, 0]) >= 0).astype(np.int64)

@@ -6,6 +6,7 @@ score a class, and the largest wins.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,7 +41,7 @@ class MaskedLinear(nn.Linear):
         """Return ``x @ (weight * mask).T + bias``."""
         effective = self.weight * self.mask
         if self.training and effective.requires_grad:
-            effective.register_hook(self._keep_gradient)
+            effective.register_hook(self._keep_gradient)  # type: ignore[no-untyped-call]
         return linear(x, effective, self.bias)
 
     def _keep_gradient(self, gradient: Tensor) -> None:
@@ -52,7 +53,7 @@ def perceptron(
 ) -> nn.Sequential:
     """Return fully connected layers with Mish between them, and none after the last."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for n_in, n_out in pairwise(sizes[:-1]):
         layers.append(layer(n_in, n_out))
         layers += [nn.BatchNorm1d(n_out)] if batch_norm else []
         layers.append(nn.Mish())

@@ -82,7 +82,7 @@ class NoveltyModel:
     def novelty(self, latents: Array, statistics: Array) -> Array:
         """Return the root mean square of the whitened features, (n,) float32: about 1 for a usual nucleus."""
         whitened = (_features(latents, statistics) - self._mean).astype(np.float32) @ self._whiten
-        return np.sqrt((whitened**2).mean(axis=1)).astype(np.float32)
+        return np.asarray(np.sqrt((whitened**2).mean(axis=1)), np.float32)
 
     def flags(self, patches: Patches, statistics: Array, novelty: Array) -> NDArray[np.int8]:
         """Return an index into `FLAGS` for each patch, (n,) int8; 0 where there is nothing to say."""
@@ -100,4 +100,5 @@ class NoveltyModel:
 def _features(latents: Array, statistics: Array) -> Array:
     sharpness, contrast = statistics.T
     columns = np.stack([np.log(np.maximum(sharpness, MIN_SHARPNESS)), contrast], axis=1)
-    return np.concatenate([latents, columns], axis=1)
+    features: Array = np.concatenate([latents, columns], axis=1)
+    return features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,8 +59,7 @@ class Decoder(nn.Module):
         n_flat = self.smallest[0] * self.smallest[1] * self.smallest[2]
         self.hidden = nn.Sequential(nn.Linear(n_latents, N_HIDDEN), nn.Mish(), nn.Linear(N_HIDDEN, n_flat), nn.Mish())
         layers: list[nn.Module] = []
-        widths = [*reversed(filters), n_channels]
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        for n_in, n_out in pairwise([*reversed(filters), n_channels]):
             layers += [nn.Upsample(scale_factor=2), nn.Conv2d(n_in, n_out, 3, padding=1), nn.Mish()]
         self.convolutions = nn.Sequential(*layers[:-1])
 
@@ -76,7 +76,7 @@ class Decoder(nn.Module):
 def convolutions(n_channels: int, filters: Sequence[int], *, batch_norm: bool = False) -> nn.Sequential:
     """Return the stack of strided convolutions that the encoder and the CNN share."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip([n_channels, *filters[:-1]], filters, strict=True):
+    for n_in, n_out in pairwise([n_channels, *filters]):
         layers.append(nn.Conv2d(n_in, n_out, 4, stride=2, padding=1))
         layers += [nn.BatchNorm2d(n_out)] if batch_norm else []
         layers.append(nn.Mish())

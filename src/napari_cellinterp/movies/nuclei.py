@@ -75,7 +75,7 @@ def _flatten(image: ArrayLike, diameter_px: float) -> tuple[Array, float]:
 
 
 def _noise(raw: Array) -> float:
-    """Standard deviation of a frame's pixel noise, from second differences, in which smooth structure drops out."""
+    """Estimate the SD of a frame's pixel noise from second differences, in which smooth structure drops out."""
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     second = ndimage.convolve(raw, kernel, mode="reflect")
     sd = float(np.median(np.abs(second)) / 0.6745 / 6)

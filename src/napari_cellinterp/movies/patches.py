@@ -78,7 +78,7 @@ def normalise(crops: ArrayLike) -> Patches:
     """
     raw = np.asarray(crops, np.float32)
     n, n_channels = raw.shape[:2]
-    is_finite = np.isfinite(raw).all(axis=(1, 2, 3))
+    is_finite: NDArray[np.bool_] = np.asarray(np.isfinite(raw).all(axis=(1, 2, 3)))
     if not is_finite.all():
         raw = np.where(is_finite[:, None, None, None], raw, np.float32(0))
     low, high, top_share = _percentiles(raw.reshape(n * n_channels, raw.shape[2] * raw.shape[3]))
@@ -108,7 +108,8 @@ def _sharpness(x: Array) -> Array:
     blocks = x.reshape(n, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
     down = np.abs(np.diff(blocks, axis=1)).max(axis=(1, 2))
     right = np.abs(np.diff(blocks, axis=2)).max(axis=(1, 2))
-    return np.maximum(down, right)
+    sharpness: Array = np.maximum(down, right)
+    return sharpness
 
 
 def resample(planes: ArrayLike, zoom: float) -> Array:
@@ -167,7 +168,8 @@ class PaddedFrame:
             np.rint((np.asarray(position, float) + 0.5) * ratio).astype(int).clip(0, size)
             for position, ratio, size in zip((y, x), self._ratio, self._size, strict=True)
         )
-        windows = np.lib.stride_tricks.sliding_window_view(self._padded, (PATCH_PX, PATCH_PX), axis=(1, 2))
+        sides = (PATCH_PX, PATCH_PX)
+        windows = np.lib.stride_tricks.sliding_window_view(self._padded, sides, axis=(1, 2))  # type: ignore[call-overload]
         return np.ascontiguousarray(windows[:, top, left].swapaxes(0, 1))
 
 
@@ -196,8 +198,8 @@ def crop_frame(planes: ArrayLike, y: ArrayLike, x: ArrayLike, zoom: float) -> Ar
 def _background(planes: NDArray[np.generic]) -> Array:
     """Low percentile of each plane, from at most about 65,000 of its pixels; non-finite pixels don't count."""
     step = max(1, int(np.sqrt(planes.shape[1] * planes.shape[2] / 65536)))
-    sample = planes[:, ::step, ::step].reshape(len(planes), -1).astype(np.float32)
-    sample = np.where(np.isfinite(sample), sample, np.inf)
+    sample: Array = planes[:, ::step, ::step].reshape(len(planes), -1).astype(np.float32)
+    sample = np.where(np.isfinite(sample), sample, np.float32(np.inf))
     rank = round((sample.shape[1] - 1) * BACKGROUND_PERCENTILE / 100)
     low = np.partition(sample, rank, axis=1)[:, rank]
     return np.where(np.isfinite(low), low, 0).astype(np.float32)

@@ -181,19 +181,20 @@ def _sample(f: Factors, scale: int, grid_y: Array, grid_x: Array) -> Array:
     """Random field of each nucleus, fixed to the nucleus and not to the image."""
     rows = (np.rint(grid_y).astype(np.int32) + f.shift[:, :1, None]) % FIELD_PX
     columns = (np.rint(grid_x).astype(np.int32) + f.shift[:, 1:, None]) % FIELD_PX
-    return random_fields()[scale][f.field[:, None, None], rows, columns]
+    sample: Array = random_fields()[scale][f.field[:, None, None], rows, columns]
+    return sample
 
 
 def _interphase(f: Factors, u: Array, v: Array) -> tuple[Array, Array]:
     a, b = _col(f.length_px) / 2, _col(f.width_px) / 2
     un, vn = u / a, v / b
-    rho = np.sqrt(un**2 + vn**2) + 1e-6
+    rho: Array = np.sqrt(un**2 + vn**2) + np.float32(1e-6)
     turn = ((un + 1j * vn) / rho).astype(np.complex64)
-    wave, bound = turn, np.ones_like(rho)
+    wave, bound = turn, np.ones(rho.shape, np.float32)
     for k in range(N_HARMONICS):
         wave = wave * turn
         bound = bound + _col(f.lobes[:, k, 0]) * wave.real + _col(f.lobes[:, k, 1]) * wave.imag
-    distance = (bound - rho) * np.sqrt(a * b)
+    distance: Array = (bound - rho) * np.sqrt(a * b)
     return distance, 1 - _col(f.dome) * np.clip(rho / bound, 0, 1.2) ** 2
 
 
@@ -201,8 +202,9 @@ def _plate(f: Factors, u: Array, v: Array) -> tuple[Array, Array]:
     a, b = _col(f.length_px) / 2, _col(f.width_px) / 2
     across = v - _col(f.bend_px) * (u / a) ** 2
     radius = ((np.abs(u) / a) ** 3 + (np.abs(across) / b) ** 3) ** np.float32(1 / 3)
-    distance = (1 - radius) * b
-    return distance, 1 - _col(f.dome) * np.clip(radius, 0, 1.2) ** 2
+    distance: Array = ((1 - radius) * b).astype(np.float32)
+    relief: Array = (1 - _col(f.dome) * np.clip(radius, 0, 1.2) ** 2).astype(np.float32)
+    return distance, relief
 
 
 def _ring(f: Factors, u: Array, v: Array) -> tuple[Array, Array]:

@@ -278,8 +278,8 @@ def _place(f: Factors, shape: tuple[int, int], zoom: float, rng: Rng, n_tries: i
     y, x = np.empty(len(f), np.float32), np.empty(len(f), np.float32)
     for i in range(len(f)):
         ys, xs = rng.uniform(0, shape[0], n_tries), rng.uniform(0, shape[1], n_tries)
-        gap = np.hypot(ys[:, None] - y[:i], xs[:, None] - x[:i]) / (radius[i] + radius[:i]) if i else np.ones((n_tries, 1))
-        nearest = gap.min(axis=1)
+        gap = np.hypot(ys[:, None] - y[:i], xs[:, None] - x[:i]) / (radius[i] + radius[:i])
+        nearest = gap.min(axis=1, initial=1)
         first_free = np.argmax(nearest > 0.95) if (nearest > 0.95).any() else np.argmax(nearest)
         y[i], x[i] = ys[first_free], xs[first_free]
     return y, x
@@ -291,11 +291,11 @@ def _with_sisters(f: Factors, zoom: float, rng: Rng) -> Factors:
     first = f[rows]
     gap = zoom * rng.uniform(8, 24, len(rows))
     offset_y, offset_x = np.cos(first.angle_rad) * gap, np.sin(first.angle_rad) * gap
-    bend = np.abs(first.bend_px) + 0.4
+    bend: Array = (np.abs(first.bend_px) + 0.4).astype(np.float32)
     sister = replace(first, bend_px=bend, shift=first.shift + 40).at(first.y + offset_y, first.x + offset_x)
     rest = np.ones(len(f), bool)
     rest[rows] = False
-    return Factors.concatenate([f[rest], replace(first, bend_px=-bend), sister])
+    return Factors.concatenate([f[rest], replace(first, bend_px=np.negative(bend)), sister])
 
 
 def compose(factors: Factors, shape: tuple[int, int], zoom: float) -> tuple[Array, NDArray[np.int32]]:
@@ -353,4 +353,5 @@ def expose(signal: Array, optics: Optics, zoom: float, rng: Rng, *, gain: float 
     image = light + noise_sd * rng.standard_normal(signal.shape, dtype=np.float32)
     if optics.resampled_blur_px:
         image = gaussian_filter(image, optics.resampled_blur_px * zoom)
-    return np.minimum(image, optics.saturation).astype(np.float32)
+    exposed: Array = np.minimum(image, optics.saturation).astype(np.float32)
+    return exposed

@@ -131,7 +131,9 @@ def simulate_frames(config: TimelapseConfig) -> Iterator[TimelapseFrame]:
         _move(cells, t, config, rng)
 
 
-def simulate_movie(config: TimelapseConfig) -> tuple[NDArray[np.uint16], NDArray[np.uint16], TrackTable, pd.Series[str]]:
+def simulate_movie(
+    config: TimelapseConfig,
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16], TrackTable, pd.Series[str]]:
     """Simulate a whole movie in memory.
 
     Returns

@@ -134,7 +134,7 @@ def real_image_crops(image: Path, labels: Path, rng: np.random.Generator, number
 
 
 def real_crops(folder: Path, seed: int) -> LabelledCrops:
-    """Crop the nuclei of all ``NAME_img.tif`` with ``NAME_lab.tif`` of a folder, and of ``movie.tif`` with ``labels.tif``.
+    """Crop the nuclei of each ``NAME_img.tif`` with its ``NAME_lab.tif``, and of ``movie.tif`` with ``labels.tif``.
 
     Parameters
     ----------

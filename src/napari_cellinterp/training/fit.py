@@ -181,7 +181,8 @@ def fit_cnn(images: NDArray[np.uint8], target: Tensor, config: HeadConfig) -> Jo
         Settings.
     """
     torch.manual_seed(config.seed)
-    model = Cnn(images.shape[1], dropout=config.dropout).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = Cnn(images.shape[1], dropout=config.dropout)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batch_of(rows: Tensor, turn: int) -> Tensor:
         x = turned(torch.from_numpy(images[rows.numpy()]).float() / 255, turn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -129,7 +130,7 @@ def train_heads(
     heads: dict[HeadName, nn.Module] = {}
     infos: dict[HeadName, HeadInfo] = {}
 
-    def keep(name: HeadName, models: list[nn.Module], inputs: Tensor, describe: Callable[[nn.Module], Run]) -> None:
+    def keep(name: HeadName, models: Sequence[nn.Module], inputs: Tensor, describe: Callable[[nn.Module], Run]) -> None:
         runs = [_measured(model, inputs, test.target, describe(model)) for model in models]
         best = int(np.argmax([run.accuracy for run in runs]))
         heads[name] = models[best].eval()
@@ -205,16 +206,18 @@ def _describe_symbolic(head: nn.Module) -> Run:
 
 def _describe_cnn(model: nn.Module) -> Run:
     assert isinstance(model, Cnn)
-    masks = [np.ones((n_out, n_in), bool) for n_in, n_out in zip(CNN_LAYERS[:-1], CNN_LAYERS[1:], strict=True)]
+    masks = [np.ones((n_out, n_in), bool) for n_in, n_out in pairwise(CNN_LAYERS)]
     size = dense_expression_size(CNN_LAYERS, batch_norm=True)
     n_weights = sum(mask.size for mask in masks)
-    return Run(seed=0, accuracy=0, n_weights=n_weights, expression_size=size, tree_size=tree_size(masks, batch_norm=True))
+    return Run(
+        seed=0, accuracy=0, n_weights=n_weights, expression_size=size, tree_size=tree_size(masks, batch_norm=True)
+    )
 
 
 @torch.no_grad()
 def scores_of(model: nn.Module, inputs: Tensor) -> NDArray[np.float64]:
     """Return the one score of each input, (n,) float64."""
-    parts = [model(chunk)[:, 0] for chunk in inputs.split(512)]
+    parts = [model(chunk)[:, 0] for chunk in torch.split(inputs, 512)]
     return torch.cat(parts).double().numpy()
 
 
@@ -315,11 +318,13 @@ def _limits(population: Population, top_share: NDArray[np.float32]) -> NoveltyLi
         max_novelty=float(np.quantile(novelty, 1 - NOVEL_SHARE)),
         min_contrast=float(min(0.3, np.quantile(contrast, NOVEL_SHARE))),
         min_sharpness=float(np.quantile(sharpness, NOVEL_SHARE)),
-        max_top_share=float(max(0.05, np.quantile(top_share, 1 - NOVEL_SHARE))),
+        max_top_share=max(0.05, float(np.quantile(top_share, 1 - NOVEL_SHARE))),
     )
 
 
-def with_card(bundle: ModelBundle, data: Sequence[DataSource], figures: Sequence[Figure], **training: str) -> ModelBundle:
+def with_card(
+    bundle: ModelBundle, data: Sequence[DataSource], figures: Sequence[Figure], **training: str
+) -> ModelBundle:
     """Return the bundle with its model card filled in."""
     update = {"data": tuple(data), "figures": tuple(figures), "training": bundle.info.training | training}
     info = bundle.info.model_copy(update=update)

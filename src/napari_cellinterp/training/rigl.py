@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -127,8 +128,8 @@ def prune_leaves(layers: Sequence[MaskedLinear]) -> None:
 @torch.no_grad()
 def fold_constant_neurons(layers: Sequence[MaskedLinear], activation: Callable[[Tensor], Tensor]) -> None:
     """Switch off weights out of neurons without inputs; what they add goes into the target's bias."""
-    for layer, following in zip(layers[:-1], layers[1:], strict=True):
+    for layer, following in pairwise(layers):
         constant = ~layer.mask.any(dim=1)
         value = activation(layer.bias) * constant
-        following.bias += (following.weight * following.mask) @ value
+        following.bias.add_((following.weight * following.mask) @ value)
         following.mask *= ~constant[None, :]

@@ -176,4 +176,3 @@ def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
         if not front or candidate.loss < front[-1].loss:
             front.append(candidate)
     return front
-
