@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_cellinterp.movies.patches import Patches
@@ -31,11 +32,22 @@ def write_nuclei_csv(classification: Classification, path: Path) -> None:
     OutputError
         If the file can't be written.
     """
-    rows = classification.rows.copy()
-    for name in rows.select_dtypes("float32"):
-        rows[name] = rows[name].astype(np.float64).round(CSV_DIGITS)
+    write_table(classification.rows, path)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, numbers of single precision with as many digits as they have.
+
+    Raises
+    ------
+    OutputError
+        If the file can't be written.
+    """
+    rounded = table.copy()
+    for name in table.select_dtypes("float32"):
+        rounded[name] = table[name].astype(np.float64).round(CSV_DIGITS)
     with written_beside(path) as beside:
-        rows.to_csv(beside, index=False)
+        rounded.to_csv(beside, index=False)
 
 
 def write_states(

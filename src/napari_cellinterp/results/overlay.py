@@ -82,7 +82,7 @@ def outlined(image: NDArray[np.generic], states: NDArray[np.uint8], labels: NDAr
     low, high = np.percentile(grey, [1, 99.7])
     grey = np.clip((grey - low) / (high - low if high > low else 1), 0, 1) ** 0.7
     picture = np.repeat(grey[..., None], 3, axis=2)
-    edge = find_boundaries(labels, mode="inner")
+    edge = find_boundaries(labels, mode="thick")
     for i in range(int(states.max(initial=0))):
         picture[edge & (states == i + 1)] = to_rgb(state_colour(i))
     return picture

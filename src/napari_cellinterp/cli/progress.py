@@ -1,0 +1,73 @@
+"""Show a job's events on the terminal: a bar for what is counted, a line for what is said."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from napari_cellinterp.events import (
+    EpochFinished,
+    Event,
+    FileWritten,
+    FrameClassified,
+    FrameSearched,
+    PatchesClassified,
+    Progressed,
+    ScaleChosen,
+    TracksLinked,
+    Warned,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from napari_cellinterp.events import Job
+
+    T = TypeVar("T")
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+STAGES: dict[type[Progressed], str] = {
+    FrameSearched: "Nuclei in frame",
+    FrameClassified: "Classified frame",
+    PatchesClassified: "Patches",
+    EpochFinished: "Training",
+}
+
+
+def run(job: Job[T]) -> T:
+    """Run a job to its end, showing what it reports; return its result."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars: dict[type[Event], TaskID] = {}
+    with Progress(*columns, console=console, transient=True) as progress, closing(job):
+        while True:
+            try:
+                event = next(job)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            if isinstance(event, Progressed):
+                kind = type(event)
+                if kind not in bars:
+                    bars[kind] = progress.add_task(STAGES.get(kind, "Step"), total=event.total)
+                progress.update(bars[kind], completed=event.done, total=event.total)
+            else:
+                line = said(event)
+                if line:
+                    progress.console.print(line, markup=False)
+
+
+def said(event: Event) -> str:
+    """Return the line that tells of an event."""
+    match event:
+        case ScaleChosen(zoom, reason):
+            return f"Scale: {reason} (zoom {zoom:.2f})"
+        case TracksLinked(n_tracks, n_divisions):
+            return f"Linked {n_tracks} tracks with {n_divisions} divisions"
+        case Warned(_, message, _):
+            return f"Note: {message}"
+        case FileWritten(path):
+            return f"Wrote {path}"
+    return ""
