@@ -6,11 +6,8 @@ Command line and widgets only present what is here.
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,31 +16,30 @@ import numpy as np
 import pandas as pd
 
 from napari_cellinterp.config import ClassifyConfig
-from napari_cellinterp.errors import NucleiError, PatchesError
+from napari_cellinterp.errors import NucleiError
 from napari_cellinterp.events import (
     Event,
     FileWritten,
     FrameClassified,
-    FrameSearched,
     PatchesClassified,
     ScaleChosen,
-    TracksLinked,
     Warned,
 )
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import find_bundle, read_info
 from napari_cellinterp.models.classifier import Classifier
 from napari_cellinterp.models.novelty import FLAGS
-from napari_cellinterp.movies.linking import link
-from napari_cellinterp.movies.masks import FoundMasks, GivenMasks, claim_nuclei
-from napari_cellinterp.movies.nuclei import estimate_diameter, find_nuclei
-from napari_cellinterp.movies.patches import PaddedFrame, Patches, normalise, patches_from_images
+from napari_cellinterp.movies.crops import BLOCK, crop_blocks, one_ahead
+from napari_cellinterp.movies.detection import claim, detect
+from napari_cellinterp.movies.masks import GivenMasks
+from napari_cellinterp.movies.patches import patches_from_images
 from napari_cellinterp.movies.scale import Scale, choose_scale
 from napari_cellinterp.movies.stack import Movie, check_labels, movie_from_array, open_labels, open_movie
-from napari_cellinterp.movies.track_table import TrackTable, measure_labels
+from napari_cellinterp.movies.track_table import TrackTable
 from napari_cellinterp.movies.tracks import read_tracks
 from napari_cellinterp.results.export import write_nuclei_csv, write_patches, write_run, write_states
 from napari_cellinterp.results.overlay import write_overlay
+from napari_cellinterp.results.record import run_record
 from napari_cellinterp.results.table import Classification, classification_rows, score_columns
 
 if TYPE_CHECKING:
@@ -52,19 +48,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_cellinterp.events import Job
-    from napari_cellinterp.movies.masks import FrameMasks
 
 T = TypeVar("T")
 
 OUTPUT_NAMES = ("nuclei.csv", "states.ome.tif", "overlay.png", "run.json")
 PATCHES_NAME = "patches.npz"
-VERSIONED = ("napari-cellinterp", "torch", "numpy", "scikit-image", "laptrack")
-
-BLOCK = 512
-"""Crops that are normalised and classified at a time."""
-
-N_SAMPLE_FRAMES = 5
-"""Frames from which the nuclear diameter is estimated before nuclei are found."""
 
 
 def finish(job: Job[T], progress: Callable[[Event], None] | None = None) -> T:
@@ -152,79 +140,30 @@ def classify_patches_job(
     return table
 
 
-def read_crops(path: str | Path) -> NDArray[Any]:
-    """Read single-nucleus images from an npz file or a folder of images.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``.npz`` with an array ``x``, or a folder of TIFF or PNG images of one size, taken in the order of their names.
-
-    Returns
-    -------
-    (n, height, width) or (n, n_channels, height, width) array
-
-    Raises
-    ------
-    PatchesError
-        If there are no such images in it.
-    """
-    path = Path(path)
-    if path.is_dir():
-        return _read_crop_folder(path)
-    if not path.is_file():
-        raise PatchesError(f"There is no file {path}.", "Give an .npz file, or a folder of images.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if "x" not in archive:
-                raise PatchesError(
-                    f"{path} has no array x; it has: {', '.join(archive) or 'nothing'}.",
-                    "Save the crops as numpy.savez(path, x=crops).",
-                )
-            crops: NDArray[Any] = archive["x"]
-    except PatchesError:
-        raise
-    except Exception as error:  # numpy and zipfile raise many kinds for a damaged archive
-        raise PatchesError(f"{path} can't be read as an .npz file: {error}.", "Save it with numpy.savez.") from error
-    return crops
+def _counting(job: Job[T], counts: Counter[str]) -> Job[T]:
+    """Pass a job's events on, counting its warnings."""
+    with closing(job):
+        while True:
+            try:
+                event = next(job)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            if isinstance(event, Warned):
+                counts[event.kind] += event.count
+            yield event
 
 
-def _read_crop_folder(folder: Path) -> NDArray[Any]:
-    from skimage.io import imread
+class _Stopwatch:
+    """Times the stages of a job."""
 
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".tif", ".tiff", ".png"})
-    if not files:
-        raise PatchesError(f"The folder {folder} has no TIFF or PNG images.", "Give a folder with one image a nucleus.")
-    images = []
-    for file in files:
-        try:
-            images.append(np.asarray(imread(file)))
-        except Exception as error:  # each image plugin raises its own kinds
-            raise PatchesError(f"{file} can't be read as an image: {error}.", "Take it out of the folder.") from error
-        if images[-1].shape != images[0].shape or images[-1].ndim != 2:
-            raise PatchesError(
-                f"{file} has shape {images[-1].shape}; {files[0].name} has {images[0].shape}.",
-                "All crops of a folder must be grey images of one size.",
-            )
-    return np.stack(images)
-
-
-@dataclass
-class _Log:
-    """Counts the warnings of a job as they pass, and times its stages."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=dict)
-    _since: float = field(default_factory=perf_counter)
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = perf_counter()
 
     def stage(self, name: str) -> None:
         """Note that a stage is over."""
         now = perf_counter()
         self.seconds[name], self._since = round(now - self._since, 3), now
-
-    def warn(self, kind: str, message: str, count: int = 1) -> Warned:
-        self.counts[kind] += count
-        return Warned(kind, message, count)
 
 
 def classify_movie_job(
@@ -261,41 +200,49 @@ def classify_movie_job(
     CellInterpError
         If anything given can't be used; the message says what and why.
     """
+    counts: Counter[str] = Counter()
     config = config or ClassifyConfig()
-    log = _Log()
-    movie = _open(movie, config)
+    job = _classify_movie(_open(movie, config), config, labels, tracks, bundle)
+    result = yield from _counting(job, counts)
+    return replace(result, warnings=dict(counts))
+
+
+def _classify_movie(
+    movie: Movie,
+    config: ClassifyConfig,
+    labels: Any,
+    tracks: TrackTable | str | Path | None,
+    bundle: ModelBundle | None,
+) -> Job[Classification]:
+    watch = _Stopwatch()
     movie.check_channel(config.movie.channel)
-    given = _given_masks(labels, movie)
+    masks = _given_masks(labels, movie)
     if isinstance(tracks, str | Path):
         tracks = read_tracks(tracks, pixel_size_um=movie.pixel_size_um)
     bundle = bundle or load_bundle(config.model)
     classifier = Classifier(bundle, config.head, reconstruct=config.reconstruct)
-    log.stage("open")
+    watch.stage("open")
     for note in movie.notes:
-        yield log.warn("notes", note)
-    if tracks is None:
-        table, masks, diameters = yield from _nuclei_of(movie, given, config, log)
-    else:
-        table, masks, diameters = yield from _nuclei_under(movie, given, tracks, config, log)
-    log.stage("find_and_link")
-    scale = _scale(config, diameters, movie.pixel_size_um, bundle)
+        yield Warned("notes", note)
+    nuclei = yield from (detect(movie, masks, config) if tracks is None else claim(movie, masks, tracks, config))
+    watch.stage("find_and_link")
+    scale = _scale(config, nuclei.diameters_px, movie.pixel_size_um, bundle)
     yield ScaleChosen(scale.zoom, scale.reason)
     if scale.warning:
-        yield log.warn("scale", scale.warning)
-    scores = yield from score_nuclei(movie, table, config.movie.channel, scale.zoom, classifier)
-    log.stage("crop_and_classify")
-    yield from _warn_of_flags(scores["flag"], log)
+        yield Warned("scale", scale.warning)
+    scores = yield from score_nuclei(movie, nuclei.tracks, config.movie.channel, scale.zoom, classifier)
+    watch.stage("crop_and_classify")
+    yield from _warn_of_flags(scores["flag"])
     return Classification(
-        rows=classification_rows(table, scores),
+        rows=classification_rows(nuclei.tracks, scores),
         classes=bundle.info.classes,
-        masks=masks,
+        masks=nuclei.masks,
         zoom=scale.zoom,
         bundle_name=bundle.info.name,
         bundle_hash=bundle.hash,
         head=config.head,
-        warnings=dict(log.counts),
         scale_reason=scale.reason,
-        seconds=log.seconds,
+        seconds=watch.seconds,
     )
 
 
@@ -323,7 +270,7 @@ def _scale(
     )
 
 
-def _warn_of_flags(flags: pd.Series[str], log: _Log) -> Iterator[Warned]:
+def _warn_of_flags(flags: pd.Series[str]) -> Iterator[Warned]:
     said = {
         "not_finite": "crops have pixels that aren't numbers; their state is empty",
         "blank": "crops are blank; their state means nothing",
@@ -333,136 +280,7 @@ def _warn_of_flags(flags: pd.Series[str], log: _Log) -> Iterator[Warned]:
     for name in FLAGS:
         n = int((flags == name).sum())
         if n and name in said:
-            yield log.warn(f"{name}_crops", f"{n} {said[name]} (is_novel, flag {name}).", n)
-
-
-def _search_diameter(movie: Movie, config: ClassifyConfig) -> float | None:
-    """Median diameter for the search: as given, else estimated on some frames all over the movie."""
-    if config.scale.nucleus_diameter_px is not None:
-        return config.scale.nucleus_diameter_px
-    frames = np.unique(np.linspace(0, movie.n_frames - 1, N_SAMPLE_FRAMES).round().astype(int))
-    found = [estimate_diameter(movie.plane(int(t), config.movie.channel), config.nuclei) for t in frames]
-    known = [diameter for diameter in found if diameter is not None]
-    return float(np.median(known)) if known else None
-
-
-def _searched(
-    movie: Movie, masks: GivenMasks | None, config: ClassifyConfig
-) -> Iterator[tuple[int, Any, pd.DataFrame]]:
-    """Label image and measured nuclei of each frame, given or found."""
-    diameter = None if masks else _search_diameter(movie, config)
-    for t in range(movie.n_frames):
-        if masks:
-            labels = masks.frame(t)
-        else:
-            labels = find_nuclei(movie.plane(t, config.movie.channel), config.nuclei, diameter)
-        yield t, labels, measure_labels(labels)
-
-
-def _nuclei_of(
-    movie: Movie, given: GivenMasks | None, config: ClassifyConfig, log: _Log
-) -> Job[tuple[TrackTable, FrameMasks, NDArray[np.float64]]]:
-    """Nuclei of all frames, found or given as labels, linked into tracks."""
-    found = None if given else FoundMasks((movie.n_frames, movie.height, movie.width))
-    parts, empty = [], []
-    for t, labels, measured in _searched(movie, given, config):
-        if found is not None:
-            found.set_frame(t, labels)
-        if not len(measured):
-            empty.append(t)
-        parts.append(measured.assign(frame=t))
-        yield FrameSearched(t + 1, movie.n_frames, len(measured))
-    rows = pd.concat(parts, ignore_index=True)
-    if not len(rows):
-        raise NucleiError(*_why_no_nuclei(movie, given, config))
-    yield from _warn_of_empty(movie, empty, config, log)
-    diameters = _whole(rows, movie)
-    if given is not None and config.labels_are_tracks:
-        return TrackTable.from_rows(rows.assign(track_id=rows["label"])), given, diameters
-    unlinked = TrackTable.from_rows(rows.assign(track_id=np.arange(1, len(rows) + 1)))
-    table = link(unlinked, config.linking, float(np.median(diameters)))
-    yield TracksLinked(table.n_tracks, _n_divisions(table))
-    masks: FrameMasks = given or found  # type: ignore[assignment]
-    return table, masks, diameters
-
-
-def _n_divisions(table: TrackTable) -> int:
-    parents = table.rows.drop_duplicates("track_id")["parent_track_id"]
-    return int(parents[parents > 0].nunique())
-
-
-def _whole(rows: pd.DataFrame, movie: Movie) -> NDArray[np.float64]:
-    """Diameters of the nuclei that the image's edge doesn't cut; of all where too few are whole."""
-    margin = 0.6 * float(rows["diameter_px"].median())
-    inside = rows["y"].between(margin, movie.height - margin) & rows["x"].between(margin, movie.width - margin)
-    chosen = rows.loc[inside if inside.sum() >= 20 else slice(None), "diameter_px"]
-    return np.asarray(chosen, np.float64)
-
-
-def _why_no_nuclei(movie: Movie, given: GivenMasks | None, config: ClassifyConfig) -> tuple[str, str]:
-    if given is not None:
-        return "The label image has no nuclei: all of it is 0.", "Give labels with ids from 1, or let nuclei be found."
-    return (
-        f"No nuclei were found in any of the {movie.n_frames} frames of channel {config.movie.channel}.",
-        "Check the channel, give the diameter of a nucleus (--nucleus-diameter-px), or give a label image (--labels).",
-    )
-
-
-def _warn_of_empty(movie: Movie, empty: list[int], config: ClassifyConfig, log: _Log) -> Iterator[Warned]:
-    """Tell blank frames, in which there is nothing at all, from frames without nuclei."""
-    blank = []
-    for t in empty:
-        plane = np.asarray(movie.plane(t, config.movie.channel), np.float64)
-        finite = plane[np.isfinite(plane)]
-        if not finite.size or np.ptp(finite) == 0:
-            blank.append(t)
-    if blank:
-        yield log.warn("blank_frames", f"{len(blank)} frames are blank ({_some(blank)}).", len(blank))
-    rest = sorted(set(empty) - set(blank))
-    if rest:
-        yield log.warn("frames_without_nuclei", f"{len(rest)} frames have no nuclei ({_some(rest)}).", len(rest))
-
-
-def _some(frames: list[int], n: int = 5) -> str:
-    return "frame " + ", ".join(map(str, frames[:n])) + (", ..." if len(frames) > n else "")
-
-
-def _nuclei_under(
-    movie: Movie, given: GivenMasks | None, tracks: TrackTable, config: ClassifyConfig, log: _Log
-) -> Job[tuple[TrackTable, FrameMasks, NDArray[np.float64]]]:
-    """Masks for given tracks or points: the nucleus under each, else a disk."""
-    inside = tracks.check_fits(movie)
-    if not inside.all():
-        n = int((~inside).sum())
-        yield log.warn("points_outside", f"{n} points lie outside the image and were left out.", n)
-    rows = tracks.rows[inside].reset_index(drop=True)
-    if not len(rows):
-        raise NucleiError("There are no tracks or points to classify.", "Give at least one.")
-    found = FoundMasks((movie.n_frames, movie.height, movie.width))
-    parts = []
-    for t, labels, nuclei in _searched(movie, given, config):
-        if given is None:
-            found.set_frame(t, labels)
-        parts.append(nuclei)
-        yield FrameSearched(t + 1, movie.n_frames, len(nuclei))
-    measured = pd.concat(parts, ignore_index=True)
-    diameters = _whole(measured, movie) if len(measured) else np.empty(0)
-    table, masks = _claimed(rows, given or found, _disk_diameter(config, diameters))
-    return table, masks, diameters
-
-
-def _disk_diameter(config: ClassifyConfig, diameters: NDArray[np.float64]) -> float:
-    """Diameter of the disks for points without a nucleus; if nothing tells it, the scale will ask for it."""
-    return config.scale.nucleus_diameter_px or (float(np.median(diameters)) if len(diameters) else 1.0)
-
-
-def _claimed(rows: pd.DataFrame, nuclei: FrameMasks, diameter_px: float) -> tuple[TrackTable, FoundMasks]:
-    masks = FoundMasks(nuclei.shape)
-    ids = np.zeros(len(rows), np.int64)
-    for t, group in rows.groupby("frame"):
-        labels, ids[group.index] = claim_nuclei(nuclei.frame(int(t)), group["y"], group["x"], diameter_px)
-        masks.set_frame(int(t), labels)
-    return TrackTable.from_rows(rows.assign(label=ids)), masks
+            yield Warned(f"{name}_crops", f"{n} {said[name]} (is_novel, flag {name}).", n)
 
 
 def score_nuclei(
@@ -491,45 +309,10 @@ def score_nuclei(
     channels = range(channel, channel + classifier.bundle.info.n_channels)
     movie.check_channel(channels[-1])
     parts = []
-    for frame, patches in _one_ahead(crop_blocks(movie, tracks, channels, zoom)):
+    for frame, patches in one_ahead(crop_blocks(movie, tracks, channels, zoom)):
         parts.append(score_columns(classifier(patches), classifier.bundle.info.classes))
         yield FrameClassified(frame + 1, movie.n_frames, len(patches))
     return pd.concat(parts, ignore_index=True)
-
-
-def crop_blocks(movie: Movie, tracks: TrackTable, channels: range, zoom: float) -> Iterator[tuple[int, Patches]]:
-    """Crop nuclei in the order of the track table, in blocks that span frames.
-
-    Yields
-    ------
-    frame : int
-        Frame of the block's last nucleus.
-    patches : Patches
-        At least `BLOCK` of them, but for the last block, and less than twice as many.
-    """
-    waiting: list[NDArray[np.float32]] = []
-    last = 0
-    for t, group in tracks.rows.groupby("frame"):
-        last = int(t)
-        frame = PaddedFrame(np.stack([movie.plane(last, c) for c in channels]), zoom)
-        y, x = group["y"].to_numpy(), group["x"].to_numpy()
-        for start in range(0, len(group), BLOCK):
-            waiting.append(frame.crop(y[start : start + BLOCK], x[start : start + BLOCK]))
-            if sum(map(len, waiting)) >= BLOCK:
-                yield last, normalise(np.concatenate(waiting))
-                waiting = []
-    if waiting:
-        yield last, normalise(np.concatenate(waiting))
-
-
-def _one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Make the next item in a thread while the current one is used: crops are cut while the network runs."""
-    take = partial(next, items, None)
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(take)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(take)
-            yield item
 
 
 def export_patches_job(
@@ -595,33 +378,3 @@ def export_job(
 def find_n_channels(model: str) -> int:
     """Return how many channels a bundle reads."""
     return read_info(find_bundle(model)).n_channels
-
-
-def run_record(movie: Movie, classification: Classification, config: ClassifyConfig) -> dict[str, Any]:
-    """Return what ``run.json`` holds: model, options, versions, counts, warnings and timing."""
-    rows = classification.rows
-    flags = rows.loc[rows["flag"] != "", "flag"].value_counts()
-    return {
-        "model": classification.bundle_name,
-        "bundle_hash": classification.bundle_hash,
-        "head": classification.head,
-        "movie": {
-            "source": movie.source,
-            "shape_tcyx": movie.data.shape,
-            "pixel_size_um": movie.pixel_size_um,
-            "frame_interval_min": movie.frame_interval_min,
-            "notes": movie.notes,
-        },
-        "scale": {"zoom": classification.zoom, "reason": classification.scale_reason},
-        "options": config.model_dump(mode="json"),
-        "counts": {
-            "nuclei_and_frames": len(rows),
-            "tracks": int(rows["track_id"].nunique()),
-            **classification.counts(),
-            "novel": int(rows["is_novel"].sum()),
-            "flags": {str(name): int(n) for name, n in flags.items()},
-        },
-        "warnings": classification.warnings,
-        "seconds": classification.seconds,
-        "versions": {name: version(name) for name in VERSIONED},
-    }

@@ -125,9 +125,10 @@ def classify_patches(
     scale = build(ScaleConfig, pixel_size_um=pixel_size_um, nucleus_diameter_px=nucleus_diameter_px)
     config = build(ClassifyConfig, model=model, head=head, reconstruct=reconstruct, scale=scale)
     from napari_cellinterp.cli.progress import run
+    from napari_cellinterp.movies.crops import read_crops
     from napari_cellinterp.results.export import write_table
     from napari_cellinterp.results.files import check_writable
-    from napari_cellinterp.workflows import classify_patches_job, read_crops
+    from napari_cellinterp.workflows import classify_patches_job
 
     check_writable(out.parent)
     table = run(classify_patches_job(read_crops(crops), config))

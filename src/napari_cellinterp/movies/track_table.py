@@ -12,7 +12,7 @@ import pandas as pd
 from napari_cellinterp.errors import TracksError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -71,6 +71,14 @@ class TrackTable:
     def n_tracks(self) -> int:
         """Number of tracks."""
         return int(self.rows["track_id"].nunique())
+
+    def frames(self) -> Iterator[tuple[int, slice]]:
+        """Yield each frame that has nuclei, with the slice of its rows."""
+        frame = self.rows["frame"].to_numpy()
+        bounds = [0, *(np.flatnonzero(np.diff(frame)) + 1).tolist(), len(frame)]
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+            if stop > start:
+                yield int(frame[start]), slice(start, stop)
 
     def check_fits(self, movie: Movie) -> NDArray[np.bool_]:
         """Compare with the movie that the tracks belong to.

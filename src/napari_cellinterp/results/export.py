@@ -132,13 +132,13 @@ def write_patches(
                 if done == 0:
                     shape = (n, *patches.x.shape[1:])
                     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_2_0(file, header)
+                    np.lib.format.write_array_header_2_0(file, header)  # type: ignore[no-untyped-call]
                 file.write(np.ascontiguousarray(patches.x, "<f4").tobytes())
                 done += len(patches)
                 yield done
         for name, values in (("track_id", track_id), ("frame", frame)):
             with archive.open(f"{name}.npy", "w") as file:
-                np.lib.format.write_array(file, np.asarray(values, np.int64))
+                np.lib.format.write_array(file, np.asarray(values, np.int64))  # type: ignore[no-untyped-call]
 
 
 def write_run(record: dict[str, Any], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -91,13 +91,16 @@ def outlined(image: NDArray[np.generic], states: NDArray[np.uint8], labels: NDAr
 def _draw_frame(axes: Axes, classification: Classification, movie: Movie, channel: int, t: int) -> None:
     image, labels, states = movie.plane(t, channel), classification.masks.frame(t), classification.paint(t)
     enlarge = max(1, round(900 / max(image.shape)))  # outlines stay thin on small movies
-    big = np.ones((enlarge, enlarge), np.uint8)
-    picture = outlined(np.kron(image, big), np.kron(states, big), np.kron(labels, big.astype(labels.dtype)))
+    picture = outlined(*(_enlarged(layer, enlarge) for layer in (image, states, labels)))
     axes.imshow(picture, interpolation="nearest")
     axes.set_title(f"frame {t} of {classification.n_frames} (counted from 0)", fontsize=10)
     axes.set_axis_off()
     if movie.pixel_size_um:
         _draw_scale_bar(axes, movie.pixel_size_um / enlarge, picture.shape)
+
+
+def _enlarged(layer: NDArray[Any], times: int) -> NDArray[Any]:
+    return layer.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _draw_scale_bar(axes: Axes, pixel_size_um: float, shape: tuple[int, ...]) -> None:

@@ -40,10 +40,10 @@ class Classification:
         Model pixels per movie pixel.
     bundle_name, bundle_hash, head : str
         What classified them.
-    warnings : dict of str to int
-        What was odd, and how often.
     scale_reason : str
         Where the zoom comes from, in words.
+    warnings : dict of str to int
+        What was odd, and how often.
     seconds : dict of str to float
         How long each stage took.
     """
@@ -55,8 +55,8 @@ class Classification:
     bundle_name: str
     bundle_hash: str
     head: str
-    warnings: dict[str, int]
     scale_reason: str = ""
+    warnings: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -71,7 +71,8 @@ class Classification:
     @cached_property
     def state_index(self) -> NDArray[np.int64]:
         """State of each row as painted: 0 undefined, 1 the first class, and so on."""
-        return self.rows["state"].map({name: i + 1 for i, name in enumerate(self.classes)}).fillna(0).to_numpy(np.int64)
+        number = {name: i + 1 for i, name in enumerate(self.classes)}
+        return np.asarray(self.rows["state"].map(number).fillna(0), np.int64)
 
     @cached_property
     def _frame_starts(self) -> NDArray[np.int64]:
@@ -116,7 +117,8 @@ def paint(labels: NDArray[np.integer], ids: NDArray[np.int64], values: NDArray[n
         table = np.zeros(top + 1, np.uint8)
         inside = ids <= top
         table[ids[inside]] = values[inside]
-        return table[labels]
+        painted: NDArray[np.uint8] = table[labels]
+        return painted
     order = np.argsort(ids)
     ids, values = ids[order], values[order]
     place = np.searchsorted(ids, labels).clip(0, max(0, len(ids) - 1))

@@ -1,0 +1,118 @@
+"""Crops of many nuclei: from a movie in blocks that span frames, or ready ones from files."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from napari_cellinterp.errors import PatchesError
+from napari_cellinterp.movies.patches import PaddedFrame, Patches, normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_cellinterp.movies.stack import Movie
+    from napari_cellinterp.movies.track_table import TrackTable
+
+T = TypeVar("T")
+
+BLOCK = 512
+"""Crops that are normalised and classified at a time."""
+
+
+def crop_blocks(movie: Movie, tracks: TrackTable, channels: range, zoom: float) -> Iterator[tuple[int, Patches]]:
+    """Crop nuclei in the order of the track table, in blocks that span frames.
+
+    Yields
+    ------
+    frame : int
+        Frame of the block's last nucleus.
+    patches : Patches
+        At least `BLOCK` of them, but for the last block, and less than twice as many.
+    """
+    waiting: list[NDArray[np.float32]] = []
+    y, x = tracks.rows["y"].to_numpy(), tracks.rows["x"].to_numpy()
+    t = 0
+    for t, rows in tracks.frames():
+        frame = PaddedFrame(np.stack([movie.plane(t, c) for c in channels]), zoom)
+        for start in range(rows.start, rows.stop, BLOCK):
+            piece = slice(start, min(start + BLOCK, rows.stop))
+            waiting.append(frame.crop(y[piece], x[piece]))
+            if sum(map(len, waiting)) >= BLOCK:
+                yield t, normalise(np.concatenate(waiting))
+                waiting = []
+    if waiting:
+        yield t, normalise(np.concatenate(waiting))
+
+
+def one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Make the next item in a thread while the current one is used: crops are cut while the network runs."""
+    take = partial(next, items, None)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(take)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(take)
+            yield item
+
+
+def read_crops(path: str | Path) -> NDArray[Any]:
+    """Read single-nucleus images from an npz file or a folder of images.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.npz`` with an array ``x``, or a folder of TIFF or PNG images of one size, taken in the order of their names.
+
+    Returns
+    -------
+    (n, height, width) or (n, n_channels, height, width) array
+
+    Raises
+    ------
+    PatchesError
+        If there are no such images in it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_crop_folder(path)
+    if not path.is_file():
+        raise PatchesError(f"There is no file {path}.", "Give an .npz file, or a folder of images.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if "x" not in archive:
+                raise PatchesError(
+                    f"{path} has no array x; it has: {', '.join(archive) or 'nothing'}.",
+                    "Save the crops as numpy.savez(path, x=crops).",
+                )
+            crops: NDArray[Any] = archive["x"]
+    except PatchesError:
+        raise
+    except Exception as error:  # numpy and zipfile raise many kinds for a damaged archive
+        raise PatchesError(f"{path} can't be read as an .npz file: {error}.", "Save it with numpy.savez.") from error
+    return crops
+
+
+def _read_crop_folder(folder: Path) -> NDArray[Any]:
+    from skimage.io import imread
+
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".tif", ".tiff", ".png"})
+    if not files:
+        raise PatchesError(f"The folder {folder} has no TIFF or PNG images.", "Give a folder with one image a nucleus.")
+    images = []
+    for file in files:
+        try:
+            images.append(np.asarray(imread(file)))
+        except Exception as error:  # each image plugin raises its own kinds
+            raise PatchesError(f"{file} can't be read as an image: {error}.", "Take it out of the folder.") from error
+        if images[-1].shape != images[0].shape or images[-1].ndim != 2:
+            raise PatchesError(
+                f"{file} has shape {images[-1].shape}; {files[0].name} has {images[0].shape}.",
+                "All crops of a folder must be grey images of one size.",
+            )
+    return np.stack(images)
