@@ -76,7 +76,7 @@ def normalise(crops: ArrayLike) -> Patches:
     crops : (n, n_channels, 64, 64) array of numbers
         Raw crops.
     """
-    raw = np.asarray(crops, np.float32)
+    raw = _single(crops)
     n, n_channels = raw.shape[:2]
     is_finite: NDArray[np.bool_] = np.asarray(np.isfinite(raw).all(axis=(1, 2, 3)))
     if not is_finite.all():
@@ -92,6 +92,12 @@ def normalise(crops: ArrayLike) -> Patches:
     x = x.reshape(raw.shape)
     first = slice(None, None, n_channels)
     return Patches(x, low[first], span[first], top_share[first], _sharpness(x[:, 0]), is_finite)
+
+
+def _single(values: ArrayLike) -> Array:
+    """Return numbers as contiguous float32; those beyond its range become infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, np.float32)
 
 
 def _percentiles(flat: Array) -> tuple[Array, Array, Array]:
@@ -127,13 +133,13 @@ def resample(planes: ArrayLike, zoom: float) -> Array:
     (n_channels, height * zoom, width * zoom) float32
         Position ``p`` of the images lies at ``(p + 0.5) * zoom - 0.5``.
     """
-    planes = np.ascontiguousarray(planes, np.float32)
+    planes = _single(planes)
     if abs(zoom - 1) <= SAME_SCALE:
         return planes
     import torch
     from torch.nn.functional import interpolate
 
-    batch = torch.from_numpy(planes)[None]
+    batch = torch.from_numpy(planes if planes.flags.writeable else planes.copy())[None]
     size = tuple(max(1, round(side * zoom)) for side in planes.shape[1:])
     with torch.inference_mode():
         scaled = interpolate(batch, size=size, mode="bilinear", antialias=zoom < 1, align_corners=False)
@@ -142,7 +148,9 @@ def resample(planes: ArrayLike, zoom: float) -> Array:
 
 
 class PaddedFrame:
-    """One frame at the model's scale, with a border of background, from which windows are cut.
+    """One frame at the model's scale, mirrored at its edges, from which windows are cut.
+
+    Mirrored, because a nucleus that a plain border cuts in two looks like a metaphase plate.
 
     Parameters
     ----------
@@ -158,14 +166,13 @@ class PaddedFrame:
         self._size = np.array(scaled.shape[1:])
         self._ratio = self._size / np.array(planes.shape[1:])  # the size is rounded to whole pixels
         half = PATCH_PX // 2
-        self._padded = np.empty((len(scaled), *(self._size + PATCH_PX)), np.float32)
-        self._padded[:] = _background(planes)[:, None, None]
-        self._padded[:, half:-half, half:-half] = scaled
+        self._padded = np.pad(scaled, ((0, 0), (half, half), (half, half)), mode="symmetric")
 
     def crop(self, y: ArrayLike, x: ArrayLike) -> Array:
         """Cut a window around each position; see `crop_frame`."""
         top, left = (
-            np.rint((np.asarray(position, float) + 0.5) * ratio).astype(int).clip(0, size)
+            # halves go up, not to the even number: neighbouring nuclei are cut alike
+            np.floor((np.asarray(position, float) + 0.5) * ratio + 0.5).astype(int).clip(0, size)
             for position, ratio, size in zip((y, x), self._ratio, self._size, strict=True)
         )
         sides = (PATCH_PX, PATCH_PX)
@@ -176,7 +183,7 @@ class PaddedFrame:
 def crop_frame(planes: ArrayLike, y: ArrayLike, x: ArrayLike, zoom: float) -> Array:
     """Cut a window around each position of one frame, at the model's scale.
 
-    Windows that reach over the edge of the image are filled with the image's background (its 1st percentile).
+    Windows that reach over the edge of the image continue with its mirror image.
 
     Parameters
     ----------
@@ -193,16 +200,6 @@ def crop_frame(planes: ArrayLike, y: ArrayLike, x: ArrayLike, zoom: float) -> Ar
         Raw crops, for `normalise`.
     """
     return PaddedFrame(planes, zoom).crop(y, x)
-
-
-def _background(planes: NDArray[np.generic]) -> Array:
-    """Low percentile of each plane, from at most about 65,000 of its pixels; non-finite pixels don't count."""
-    step = max(1, int(np.sqrt(planes.shape[1] * planes.shape[2] / 65536)))
-    sample: Array = planes[:, ::step, ::step].reshape(len(planes), -1).astype(np.float32)
-    sample = np.where(np.isfinite(sample), sample, np.float32(np.inf))
-    rank = round((sample.shape[1] - 1) * BACKGROUND_PERCENTILE / 100)
-    low = np.partition(sample, rank, axis=1)[:, rank]
-    return np.where(np.isfinite(low), low, 0).astype(np.float32)
 
 
 def patches_from_images(images: ArrayLike, zoom: float) -> Patches:
@@ -241,12 +238,14 @@ def _fit(images: Array) -> Array:
     n, height, width = images.shape
     edges = [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]]
     # Neighbours may touch the border; the background is its darker part.
-    background = np.quantile(np.concatenate(edges, axis=1), 0.25, axis=1).astype(np.float32)
+    border = np.sort(np.concatenate(edges, axis=1), axis=1)
+    background = border[:, (border.shape[1] - 1) // 4]
     fitted = np.empty((n, PATCH_PX, PATCH_PX), np.float32)
     fitted[:] = background[:, None, None]
     source, target = [], []
     for side in (height, width):
-        start, offset = max(0, (side - PATCH_PX) // 2), max(0, (PATCH_PX - side) // 2)
+        # the middle pixel of an odd side comes to 31, as in `PaddedFrame`
+        start, offset = max(0, (side - PATCH_PX + 1) // 2), max(0, (PATCH_PX - side) // 2)
         length = min(side, PATCH_PX)
         source.append(slice(start, start + length))
         target.append(slice(offset, offset + length))
