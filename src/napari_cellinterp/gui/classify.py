@@ -1,0 +1,262 @@
+"""The Classify widget: label every nucleus of a movie, and look at the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.theme import get_theme
+from qtpy.QtWidgets import QFileDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from napari_cellinterp.errors import CellInterpError
+from napari_cellinterp.events import FileWritten
+from napari_cellinterp.gui.gallery import GalleryPage
+from napari_cellinterp.gui.notices import show_problem
+from napari_cellinterp.gui.nucleus_page import NucleusPage
+from napari_cellinterp.gui.result_layers import ResultLayers
+from napari_cellinterp.gui.run_bar import RunBar
+from napari_cellinterp.gui.session import session_of
+from napari_cellinterp.gui.setup_page import SetupPage
+from napari_cellinterp.gui.states_page import StatesPage
+from napari_cellinterp.gui.worker import Jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import napari.viewer
+
+    from napari_cellinterp.events import Event, Job
+    from napari_cellinterp.gui.setup_page import Request
+    from napari_cellinterp.results.table import Classification
+
+CLICK_PX = 3
+"""Farther moves of the mouse are drags, in screen pixels."""
+
+
+class ClassifyWidget(QWidget):
+    """Set up, run, and look at states, single nuclei and galleries.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        The viewer that it belongs to.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer = napari_viewer
+        self.session = session = session_of(viewer)
+        self._jobs, self._exports = Jobs(), Jobs()
+        self.layers = ResultLayers(viewer, session)
+        self.setup, self.states = SetupPage(viewer), StatesPage(session)
+        self.nucleus, self.gallery = NucleusPage(session), GalleryPage(session)
+        self.tabs, self.run_bar = QTabWidget(), RunBar()
+        pages = {"Set up": self.setup, "States": self.states, "Nucleus": self.nucleus, "Gallery": self.gallery}
+        for title, page in pages.items():
+            self.tabs.addTab(_scrolled(page), title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.run_bar)
+        self.setMinimumWidth(340)
+        self._connect()
+        self._show_theme()
+        self._show_result()
+        self._show_ready()
+
+    def run(self) -> None:
+        """Classify what is chosen; problems are told in notifications."""
+        if self._jobs.is_running:
+            return
+        try:
+            request = self.setup.request()
+        except CellInterpError as error:
+            self._on_error(error)
+            return
+        self.run_bar.set_running(True)
+        self.session.status = "Loading the model…"
+
+        def make_job() -> Job[Classification]:
+            from napari_cellinterp.workflows import classify_movie_job
+
+            return classify_movie_job(request.movie, request.config, labels=request.labels, tracks=request.tracks)
+
+        self._jobs.start(
+            make_job,
+            self._on_event,
+            lambda result: self._on_result(request, result),
+            self._on_error,
+            self._on_cancelled,
+        )
+
+    def cancel(self) -> None:
+        """Ask the running job to stop."""
+        self.run_bar.set_cancelling()
+        self.session.status = "Cancelling…"
+        self._jobs.cancel()
+
+    def export(self, folder: Path) -> None:
+        """Write all files of the classification into a folder."""
+        session = self.session
+
+        def make_job() -> Job[None]:
+            from napari_cellinterp.workflows import export_job
+
+            return export_job(session.movie, session.classification, session.config, folder)
+
+        self.states.export_button.setEnabled(False)
+        self._exports.start(
+            make_job, self._on_file, lambda _: self._end_export(f"Exported to {folder}."), self._on_not_exported, list
+        )
+
+    def go_to(self, frame: int) -> None:
+        """Show a frame in the viewer."""
+        self.layers.go_to(frame)
+
+    def select(self, row: int) -> None:
+        """Select a nucleus by its row in the classification, and go to its frame."""
+        self.session.select(row)
+        self.go_to(int(self.session.classification.rows["frame"].iloc[row]))
+
+    def _connect(self) -> None:
+        self.setup.changed.connect(self._show_ready)
+        self.run_bar.run_clicked.connect(self.run)
+        self.run_bar.cancel_clicked.connect(self.cancel)
+        for page in (self.states, self.nucleus):
+            page.frame_wanted.connect(self.go_to)
+        self.states.export_wanted.connect(self._choose_folder)
+        self.gallery.row_clicked.connect(self.select)
+        session, viewer = self.session, self._viewer
+        session.classified.connect(self._show_result)
+        session.selected.connect(self._show_selected)
+        session.status_changed.connect(self._show_status)
+        viewer.dims.events.point.connect(self._show_frame)
+        viewer.events.theme.connect(self._show_theme)
+        viewer.mouse_drag_callbacks.append(self._on_mouse)
+        self.destroyed.connect(_Links(self).cut)
+
+    def _show_ready(self) -> None:
+        self.run_bar.set_can_run(self.setup.is_ready)
+
+    def _show_theme(self) -> None:
+        colour = get_theme(self._viewer.theme).text.as_hex()
+        for plot in (self.states.plot, self.nucleus.plot):
+            plot.set_colour(colour)
+
+    def _show_status(self, text: str) -> None:
+        self.run_bar.status.setText(text)
+
+    def _show_result(self) -> None:
+        there = self.session.classification is not None
+        for index in range(1, self.tabs.count()):
+            self.tabs.setTabEnabled(index, there)
+        self.states.show_result()
+        self.gallery.show_result()
+        self._show_frame()
+
+    def _show_selected(self) -> None:
+        self.nucleus.show_selected()
+        self.gallery.show_selected()
+        self.layers.show_selected()
+
+    def _show_frame(self) -> None:
+        """Follow the viewer to another frame, and the selected nucleus along its track."""
+        frame = self.layers.frame()
+        if frame is None or self.session.classification is None:
+            return
+        self.states.show_frame(frame)
+        row = self.session.row
+        if row is not None:
+            rows = self.session.track_rows(row)
+            here = rows[self.session.classification.rows["frame"].to_numpy()[rows] == frame]
+            if len(here):
+                self.session.select(int(here[0]))
+
+    def _on_event(self, event: Event) -> None:
+        said = self.run_bar.show_event(event)
+        if said is not None and self.run_bar.button.isEnabled():
+            self.session.status = said
+
+    def _on_result(self, request: Request, result: Classification) -> None:
+        from napari_cellinterp.models.bundle_info import find_bundle, read_info
+
+        n_channels = read_info(find_bundle(request.config.model)).n_channels
+        self.session.set_result(request.movie, request.config, result, n_channels)
+        self.layers.show_result(request.image)
+        self._show_frame()
+        self.tabs.setCurrentIndex(1)
+        self._end_run(f"{len(result):,} nuclei in {result.n_frames} frames have a state.")
+
+    def _on_error(self, error: Exception) -> None:
+        show_problem(error)
+        self._end_run(f"⚠ {error}")
+
+    def _on_cancelled(self) -> None:
+        self._end_run("Cancelled.")
+
+    def _end_run(self, status: str) -> None:
+        self.run_bar.set_running(False)
+        self.session.status = status
+
+    def _choose_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for nuclei.csv and states.ome.tif")
+        if folder:
+            self.export(Path(folder))
+
+    def _on_file(self, event: Event) -> None:
+        if isinstance(event, FileWritten):
+            self.session.status = f"Written: {event.path.name}"
+
+    def _on_not_exported(self, error: Exception) -> None:
+        show_problem(error)
+        self._end_export("Not everything was exported.")
+
+    def _end_export(self, status: str) -> None:
+        self.states.export_button.setEnabled(True)
+        self.session.status = status
+
+    def _on_mouse(self, viewer: Any, event: Any) -> Iterator[None]:
+        """Select the nucleus that is clicked; a drag moves the canvas as always."""
+        start = event.pos
+        active = viewer.layers.selection.active
+        if event.button != 1 or viewer.dims.ndisplay != 2 or (active is not None and active.mode != "pan_zoom"):
+            return
+        yield
+        while event.type == "mouse_move":
+            yield
+        if max(abs(event.pos - start)) > CLICK_PX:
+            return
+        row = self.layers.row_at(event.position)
+        if row is not None:
+            self.session.select(row)
+            self.tabs.setCurrentIndex(2)
+
+
+class _Links:
+    """Undoes what ties a widget to its viewer and session; outlives the widget, which Qt may delete first."""
+
+    def __init__(self, widget: ClassifyWidget) -> None:
+        self._widget = widget
+
+    def cut(self) -> None:
+        widget = self._widget
+        viewer, session = widget._viewer, widget.session
+        for jobs in (widget._jobs, widget._exports):
+            jobs.drop()
+        widget.gallery.stop()
+        widget.setup.disconnect_viewer()
+        viewer.dims.events.point.disconnect(widget._show_frame)
+        viewer.events.theme.disconnect(widget._show_theme)
+        if widget._on_mouse in viewer.mouse_drag_callbacks:
+            viewer.mouse_drag_callbacks.remove(widget._on_mouse)
+        session.classified.disconnect(widget._show_result, missing_ok=True)
+        session.selected.disconnect(widget._show_selected, missing_ok=True)
+        session.status_changed.disconnect(widget._show_status, missing_ok=True)
+
+
+def _scrolled(page: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setWidget(page)
+    return area
