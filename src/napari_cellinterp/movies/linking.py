@@ -40,7 +40,7 @@ def link(nuclei: TrackTable, config: LinkingConfig, diameter_px: float) -> Track
     tracker = LapTrack(
         cutoff=reach,
         gap_closing_cutoff=reach if config.max_gap_frames else False,
-        gap_closing_max_frame_count=max(1, config.max_gap_frames),
+        gap_closing_max_frame_count=config.max_gap_frames + 1,  # of frames from end to start, not of those between
         splitting_cutoff=reach if config.divisions else False,
     )
     points = rows[["frame", "y", "x"]].assign(row=np.arange(len(rows)))
