@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     Labels = NDArray[np.int64] | NDArray[np.int32]
 
 
+MAX_INT32 = np.iinfo(np.int32).max
+
+
 class FrameMasks(Protocol):
     """Label ids of a movie, one frame at a time."""
 
@@ -35,18 +38,20 @@ class FoundMasks:
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.shape = shape
-        self._packed: dict[int, bytes] = {}
+        self._packed: dict[int, tuple[bytes, type[np.int32 | np.int64]]] = {}
 
     def set_frame(self, t: int, labels: Labels) -> None:
         """Keep the label image of a frame, (height, width) integers."""
-        self._packed[t] = zlib.compress(np.ascontiguousarray(labels, np.int32).tobytes(), level=1)
+        dtype = np.int32 if labels.max(initial=0) <= MAX_INT32 else np.int64
+        self._packed[t] = zlib.compress(np.ascontiguousarray(labels, dtype).tobytes(), level=1), dtype
 
     def frame(self, t: int) -> Labels:
-        """Return the label image of a frame, (height, width) int32."""
+        """Return the label image of a frame, (height, width) int32, or int64 where an id needs it."""
         if t not in self._packed:
             return np.zeros(self.shape[1:], np.int32)
-        flat = np.frombuffer(zlib.decompress(self._packed[t]), np.int32)
-        return flat.reshape(self.shape[1:])
+        packed, dtype = self._packed[t]
+        labels: Labels = np.frombuffer(zlib.decompress(packed), dtype).reshape(self.shape[1:])
+        return labels
 
 
 class GivenMasks:
@@ -81,12 +86,12 @@ def claim_nuclei(labels: Labels, y: ArrayLike, x: ArrayLike, diameter_px: float)
 
     Returns
     -------
-    labels : (height, width) int32
+    labels : (height, width) int64
         Nuclei and disks; disks don't cover nuclei that are there.
     ids : (n,) int64
         Label of each point; 0 where a disk found no free pixel.
     """
-    labels = np.array(labels, np.int32)
+    labels = np.array(labels, np.int64)
     y, x = np.asarray(y, float), np.asarray(x, float)
     rows, columns = (np.rint(p).astype(int).clip(0, s - 1) for p, s in zip((y, x), labels.shape, strict=True))
     ids = labels[rows, columns].astype(np.int64)
