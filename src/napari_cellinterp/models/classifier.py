@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-BATCH = 256
-"""Patches in a forward pass; larger ones fall out of the cache."""
+BATCH = 64
+"""Patches in a forward pass; the first layers' outputs of larger ones fall out of the cache."""
 
 UNDEFINED = -1
 """State of a nucleus whose score is undefined."""
@@ -114,6 +114,10 @@ class Classifier:
         flag = self._novelty.flags(patches, statistics, novelty)
         return Scores(scores, state, probability, latents, novelty, flag, errors)
 
+    def encode(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return the mean of the latents, (n, n_latents), of patches (n, n_channels, 64, 64)."""
+        return self._encoder.encode(batch)
+
     @torch.inference_mode()
     def _forward(self, x: Array) -> tuple[Array, Array, Array | None]:
         n_latents, n_scores = self.bundle.info.n_latents, self.bundle.info.n_scores
@@ -122,7 +126,7 @@ class Classifier:
         for start in range(0, len(x), BATCH):
             rows = slice(start, start + BATCH)
             batch = torch.from_numpy(x[rows])
-            z = self._encoder.encode(batch)
+            z = self.encode(batch)
             latents[rows] = z.numpy()
             scores[rows] = self._head(batch if self.head_name == "cnn" else z).numpy()
             if errors is not None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from napari_cellinterp.models.activation import Mish
 from napari_cellinterp.models.vae import FILTERS, N_HIDDEN, N_LATENTS, convolutions
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def perceptron(
     for n_in, n_out in pairwise(sizes[:-1]):
         layers.append(layer(n_in, n_out))
         layers += [nn.BatchNorm1d(n_out)] if batch_norm else []
-        layers.append(nn.Mish())
+        layers.append(Mish())
         layers.append(nn.Dropout(dropout))
     layers.append(layer(sizes[-2], sizes[-1]))
     return nn.Sequential(*layers)
@@ -109,7 +110,7 @@ class Cnn(nn.Module):
         self.features = nn.Sequential(
             nn.Linear(n_flat, N_HIDDEN),
             nn.BatchNorm1d(N_HIDDEN),
-            nn.Mish(),
+            Mish(),
             nn.Dropout(dropout),
             nn.Linear(N_HIDDEN, N_CNN_FEATURES),
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_cellinterp.config import PATCH_PX
+from napari_cellinterp.models.activation import Mish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ class Encoder(nn.Module):
         self.n_channels, self.n_latents, self.filters = n_channels, n_latents, tuple(filters)
         self.convolutions = convolutions(n_channels, filters)
         n_flat = filters[-1] * (PATCH_PX >> len(filters)) ** 2
-        self.hidden = nn.Sequential(nn.Linear(n_flat, N_HIDDEN), nn.Mish())
+        self.hidden = nn.Sequential(nn.Linear(n_flat, N_HIDDEN), Mish())
         self.mean = nn.Linear(N_HIDDEN, n_latents)
         self.log_variance = nn.Linear(N_HIDDEN, n_latents)
 
@@ -57,10 +58,10 @@ class Decoder(nn.Module):
         super().__init__()
         self.smallest = (filters[-1], PATCH_PX >> len(filters), PATCH_PX >> len(filters))
         n_flat = self.smallest[0] * self.smallest[1] * self.smallest[2]
-        self.hidden = nn.Sequential(nn.Linear(n_latents, N_HIDDEN), nn.Mish(), nn.Linear(N_HIDDEN, n_flat), nn.Mish())
+        self.hidden = nn.Sequential(nn.Linear(n_latents, N_HIDDEN), Mish(), nn.Linear(N_HIDDEN, n_flat), Mish())
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise([*reversed(filters), n_channels]):
-            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(n_in, n_out, 3, padding=1), nn.Mish()]
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(n_in, n_out, 3, padding=1), Mish()]
         self.convolutions = nn.Sequential(*layers[:-1])
 
     def logits(self, z: Tensor) -> Tensor:
@@ -79,5 +80,5 @@ def convolutions(n_channels: int, filters: Sequence[int], *, batch_norm: bool = 
     for n_in, n_out in pairwise([n_channels, *filters]):
         layers.append(nn.Conv2d(n_in, n_out, 4, stride=2, padding=1))
         layers += [nn.BatchNorm2d(n_out)] if batch_norm else []
-        layers.append(nn.Mish())
+        layers.append(Mish())
     return nn.Sequential(*layers)

@@ -23,7 +23,7 @@ SIGNAL_PERCENTILE = 99.8
 SAME_SCALE = 0.01
 """Relative difference of scale that isn't worth a resampling."""
 
-STATISTICS = ("background", "signal", "top_share", "sharpness", "is_finite")
+STATISTICS = ("background", "signal", "top_share", "sharpness", "contrast", "is_finite")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Patches:
         Share of the first channel's pixels at the crop's very top value; large where the camera saturates.
     sharpness : (n,) float32
         Steepest change of the first channel between neighbouring 2x2 blocks, after normalisation; 0 in a blank crop.
+    contrast : (n,) float32
+        Range of the means of the first channel's 8x8 blocks, after normalisation: near 1 where there is a nucleus, small
+        where there is only noise.
     is_finite : (n,) bool
         Whether all pixels were finite numbers; crops that aren't are all zeros.
     """
@@ -49,6 +52,7 @@ class Patches:
     signal: Array
     top_share: Array
     sharpness: Array
+    contrast: Array
     is_finite: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -91,7 +95,8 @@ def normalise(crops: ArrayLike) -> Patches:
     np.clip(x, 0, 1, out=x)
     x = x.reshape(raw.shape)
     first = slice(None, None, n_channels)
-    return Patches(x, low[first], span[first], top_share[first], _sharpness(x[:, 0]), is_finite)
+    sharpness, contrast = _sharpness_and_contrast(x[:, 0])
+    return Patches(x, low[first], span[first], top_share[first], sharpness, contrast, is_finite)
 
 
 def _single(values: ArrayLike) -> Array:
@@ -109,13 +114,19 @@ def _percentiles(flat: Array) -> tuple[Array, Array, Array]:
     return ordered[:, low_rank].copy(), ordered[:, high_rank].copy(), top_share.astype(np.float32)
 
 
-def _sharpness(x: Array) -> Array:
-    n, height, width = x.shape
-    blocks = x.reshape(n, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
-    down = np.abs(np.diff(blocks, axis=1)).max(axis=(1, 2))
-    right = np.abs(np.diff(blocks, axis=2)).max(axis=(1, 2))
-    sharpness: Array = np.maximum(down, right)
-    return sharpness
+def _sharpness_and_contrast(x: Array) -> tuple[Array, Array]:
+    fine = _halved(x)
+    down = np.abs(fine[:, 1:] - fine[:, :-1]).max(axis=(1, 2))
+    right = np.abs(fine[:, :, 1:] - fine[:, :, :-1]).max(axis=(1, 2))
+    coarse = _halved(_halved(fine))
+    return np.maximum(down, right), coarse.max(axis=(1, 2)) - coarse.min(axis=(1, 2))
+
+
+def _halved(x: Array) -> Array:
+    """Means of 2x2 blocks; by slices, which are many times faster than a reduction over four short axes."""
+    rows = x[:, 0::2] + x[:, 1::2]
+    means: Array = (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25)
+    return means
 
 
 def resample(planes: ArrayLike, zoom: float) -> Array:
