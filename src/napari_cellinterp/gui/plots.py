@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 
 from napari_cellinterp.results.colours import state_colour
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 THRESHOLD = 0.0
 """Score at which a nucleus of a model of two classes becomes the upper one."""
+
+
+HEIGHT_PX = 190
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class TimePlot(pg.PlotWidget):
         super().__init__(background=None)
         self.axis = TimeAxis()
         self._n_frames = 1
-        self.setMinimumHeight(150)
+        self.setFixedHeight(HEIGHT_PX)
+        self.setMinimumWidth(200)
         item = self.getPlotItem()
         item.setMenuEnabled(False)
         item.hideButtons()
@@ -66,6 +70,10 @@ class TimePlot(pg.PlotWidget):
         self.cursor = pg.InfiniteLine(0, angle=90)
         self.scene().sigMouseClicked.connect(self._clicked)
         self.set_colour("#909090")
+
+    def sizeHint(self) -> QSize:
+        """Ask for less room than pyqtgraph does."""
+        return QSize(300, HEIGHT_PX)
 
     def set_colour(self, colour: str) -> None:
         """Draw axes, texts and the current frame in a colour that can be read on the background."""

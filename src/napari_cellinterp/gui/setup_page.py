@@ -225,7 +225,7 @@ class SetupPage(QWidget):
         for title, form in (("Finding nuclei", self.nuclei), ("Linking them", self.linking), ("Model", self.more)):
             layout.addWidget(QLabel(f"<b>{title}</b>"))
             layout.addWidget(form)
-        self.advanced = QCollapsible("Advanced")
+        self.advanced = QCollapsible("Advanced", expandedIcon="▼", collapsedIcon="▶")
         self.advanced.setDuration(0)
         self.advanced.addWidget(inside)
         return self.advanced

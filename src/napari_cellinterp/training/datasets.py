@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 
 from napari_cellinterp.config import REFERENCE_DIAMETER_PX
-from napari_cellinterp.movies.patches import Patches, crop_frame, normalise
+from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, normalise
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
@@ -55,6 +55,20 @@ class LabelledCrops:
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> LabelledCrops:
         """Return the chosen crops."""
         return LabelledCrops(self.patches[rows], self.state[rows], self.scene[rows])
+
+    def save(self, path: Path) -> None:
+        """Write to an npz file; patches as bytes."""
+        statistics = {name: getattr(self.patches, name) for name in STATISTICS}
+        x = (self.patches.x * 255).round().astype(np.uint8)
+        np.savez(path, x=x, state=self.state, scene=self.scene, **statistics)
+
+    @staticmethod
+    def load(path: Path) -> LabelledCrops:
+        """Read what `save` wrote."""
+        with np.load(path) as archive:
+            statistics = {name: archive[name] for name in STATISTICS}
+            patches = Patches(archive["x"].astype(np.float32) / 255, **statistics)
+            return LabelledCrops(patches, archive["state"], archive["scene"])
 
     @staticmethod
     def concatenate(parts: list[LabelledCrops]) -> LabelledCrops:

@@ -1,0 +1,155 @@
+"""How fast, and in how much memory, a movie that is found and tracked already is cropped, encoded and scored.
+
+``python benchmarks/classify.py --json OUT [--quick]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import tifffile
+import torch
+
+from napari_cellinterp.config import REFERENCE_DIAMETER_PX, TimelapseConfig
+from napari_cellinterp.models.bundle import load_bundle
+from napari_cellinterp.models.classifier import BATCH, Classifier
+from napari_cellinterp.movies.crops import crop_blocks
+from napari_cellinterp.movies.patches import Patches
+from napari_cellinterp.movies.stack import Movie, open_movie
+from napari_cellinterp.movies.timelapse import simulate_frames
+from napari_cellinterp.movies.track_table import TrackTable
+from napari_cellinterp.workflows import finish, score_nuclei
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DIAMETER_PX = 26.0
+N_REPEATS = 5
+
+
+def simulate(folder: Path, n_frames: int, side: int, n_nuclei: int) -> tuple[Movie, TrackTable]:
+    """Simulate a movie on disk, with its true tracks."""
+    config = TimelapseConfig(
+        n_frames=n_frames, height=side, width=side, n_nuclei=n_nuclei, nucleus_diameter_px=DIAMETER_PX, share_dividing=0.1
+    )
+    path, truth = folder / f"movie-{side}.tif", []
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        for frame in simulate_frames(config):
+            writer.write(frame.image, contiguous=True)
+            truth.append(frame.truth)
+    return open_movie(path), TrackTable.from_rows(pd.concat(truth))
+
+
+def enlarge(folder: Path, movie: Movie, tracks: TrackTable, n_bytes: int) -> tuple[Movie, TrackTable]:
+    """Tile a movie's frames side by side and over time until it is larger than ``n_bytes``."""
+    tiles = 3
+    frame_bytes = movie.height * movie.width * tiles**2 * 2
+    n_frames = int(np.ceil(n_bytes / frame_bytes))
+    path, rows = folder / "large.tif", []
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        for t in range(n_frames):
+            source = t % movie.n_frames
+            writer.write(np.tile(movie.plane(source, 0), (tiles, tiles)), contiguous=True)
+            frame = tracks.rows[tracks.rows["frame"] == source]
+            for i in range(tiles**2):
+                moved = frame.assign(
+                    frame=t, y=frame["y"] + (i // tiles) * movie.height, x=frame["x"] + (i % tiles) * movie.width
+                )
+                rows.append(moved.assign(track_id=moved["track_id"] + i * 100_000))
+    return open_movie(path), TrackTable.from_rows(pd.concat(rows))
+
+
+def median_seconds(job: Callable[[], object]) -> float:
+    """Median time of some runs, after one that isn't counted."""
+    job()
+    times = []
+    for _ in range(N_REPEATS):
+        start = time.perf_counter()
+        job()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def memory_mb() -> float:
+    """Memory of this process now, resident."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def peak_memory_mb() -> float:
+    """Largest memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def figures(*, quick: bool) -> dict[str, float]:
+    zoom = REFERENCE_DIAMETER_PX / DIAMETER_PX
+    classifier = Classifier(load_bundle("chromatin-64"), "sparse")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        movie, tracks = simulate(folder, 6 if quick else 60, 512 if quick else 1024, 100 if quick else 420)
+        large = enlarge(folder, movie, tracks, 2 * 10**8 if quick else 2 * 10**9)
+        blocks = [patches for _, patches in crop_blocks(movie, tracks, range(1), zoom)]
+        ready = Patches.concatenate(blocks[:8])
+        classifier(ready[:BATCH])
+        del blocks
+        n, n_ready = len(tracks), len(ready)
+
+        idle = memory_mb()
+        peak_before = peak_memory_mb()
+        finish(score_nuclei(*large, 0, zoom, classifier))
+        # The peak only ever grows: where the large movie stayed below it, it bounds what the movie needed.
+        above_idle = max(peak_memory_mb(), peak_before) - idle
+
+        batches = [torch.from_numpy(ready.x[i : i + BATCH]) for i in range(0, n_ready - BATCH + 1, BATCH)]
+
+        def encode() -> None:
+            with torch.inference_mode():
+                for batch in batches:
+                    classifier.encode(batch)
+
+        encoder = len(batches) * BATCH / median_seconds(encode)
+        crops = n / median_seconds(lambda: [None for _ in crop_blocks(movie, tracks, range(1), zoom)])
+        whole = n / median_seconds(lambda: finish(score_nuclei(movie, tracks, 0, zoom, classifier)))
+    return {
+        "whole_job_nuclei_per_s": whole,
+        "encoder_only_nuclei_per_s": encoder,
+        "share_of_encoder_speed": whole / encoder,
+        "crops_per_s": crops,
+        "peak_memory_above_idle_mb": above_idle,
+        "n_nuclei": n,
+        "large_movie_mb": 2 * large[0].n_frames * large[0].height * large[0].width / 1e6,
+    }
+
+
+def machine() -> dict[str, object]:
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    parser.add_argument("--quick", action="store_true", help="a small movie, to see that it runs")
+    options = parser.parse_args()
+    result = {"machine": machine(), "figures": figures(quick=options.quick)}
+    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
