@@ -15,8 +15,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from napari_cellinterp.errors import BundleError
-from napari_cellinterp.models.bundle_info import INFO_NAME, BundleInfo, bundle_hash, file_hash, find_bundle, read_info
+from napari_cellinterp.errors import BundleError, ExpressionError
+from napari_cellinterp.models.bundle_info import (
+    INFO_NAME,
+    NETWORK_FILES,
+    BundleInfo,
+    bundle_hash,
+    file_hash,
+    find_bundle,
+    read_info,
+)
 from napari_cellinterp.models.expression import Expression
 from napari_cellinterp.models.heads import Cnn, NetworkHead, SymbolicHead
 from napari_cellinterp.models.novelty import NoveltyModel, Population
@@ -26,6 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_cellinterp.config import HeadName
+
+FILE_NAMES = frozenset(f"{name}.safetensors" for name in NETWORK_FILES)
+"""Files that a bundle may list; so none can lead out of its folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +104,7 @@ def load_bundle(name_or_path: str | Path) -> ModelBundle:
     folder = find_bundle(name_or_path)
     info = read_info(folder)
     for name, digest in info.files.items():
-        _check_file(folder / name, digest)
+        _check_file(folder, name, digest)
     encoder = Encoder(info.n_channels, info.n_latents, info.filters)
     decoder = Decoder(info.n_channels, info.n_latents, info.filters)
     _load(encoder, folder / "encoder.safetensors", info)
@@ -102,9 +113,12 @@ def load_bundle(name_or_path: str | Path) -> ModelBundle:
     return ModelBundle(info, encoder, decoder, heads, _load_population(folder, info), bundle_hash(folder))
 
 
-def _check_file(path: Path, digest: str) -> None:
-    if Path(path.name) != Path(path.name.strip("/")) or path.name == INFO_NAME or ".." in path.parts:
-        raise BundleError(f"{path.name!r} is no name of a file in a bundle.", "Copy the bundle anew.")
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    if name not in FILE_NAMES:
+        raise BundleError(
+            f"{folder / INFO_NAME} lists {name!r}, which is no file of a bundle.", "Copy the bundle anew."
+        )
+    path = folder / name
     if not path.is_file():
         raise BundleError(f"The bundle lacks its file {path}.", "Copy the bundle anew.")
     found = file_hash(path)
@@ -135,23 +149,33 @@ def _load(module: nn.Module, path: Path, info: BundleInfo) -> None:
 
 
 def _load_head(folder: Path, info: BundleInfo, name: HeadName) -> nn.Module:
-    if name == "symbolic":
-        expressions = [Expression.parse(text) for text in info.heads[name].expressions]
-        for expression in expressions:
-            expression.check_latents(info.n_latents)
-        if len(expressions) != info.n_scores:
-            raise BundleError(
-                f"The symbolic head of {folder} has {len(expressions)} formulas, but {info.n_scores} are needed.",
-                "Copy the bundle anew.",
-            )
-        return SymbolicHead(expressions).eval()
     head: nn.Module
+    if name == "symbolic":
+        return _load_symbolic(folder, info)
     if name == "cnn":
         head = Cnn(info.n_channels, info.n_scores, info.filters)
     else:
         head = NetworkHead(info.n_latents, info.n_scores, sparse=name == "sparse")
     _load(head, folder / f"{name}.safetensors", info)
     return head
+
+
+def _load_symbolic(folder: Path, info: BundleInfo) -> nn.Module:
+    texts = info.heads["symbolic"].expressions
+    if len(texts) != info.n_scores:
+        raise BundleError(
+            f"The symbolic head of {folder} has {len(texts)} formulas, but {info.n_scores} are needed.",
+            "Copy the bundle anew.",
+        )
+    try:
+        expressions = [Expression.parse(text) for text in texts]
+        for expression in expressions:
+            expression.check_latents(info.n_latents)
+    except ExpressionError as error:
+        raise BundleError(
+            f"The symbolic head of {folder} can't be read: {error.problem}", "Copy the bundle anew."
+        ) from error
+    return SymbolicHead(expressions).eval()
 
 
 def _load_population(folder: Path, info: BundleInfo) -> Population:
@@ -161,11 +185,12 @@ def _load_population(folder: Path, info: BundleInfo) -> Population:
         population = Population(**{key: tensors[key].numpy() for key in Population.__dataclass_fields__})
     except KeyError as error:
         raise BundleError(f"{path} lacks {error}.", "Copy the bundle anew.") from error
-    if population.latents.shape[1:] != (info.n_latents,):
-        raise BundleError(
-            f"{path} has latents of shape {population.latents.shape}, but the model has {info.n_latents} latents.",
-            "Copy the bundle anew.",
-        )
+    n = len(population.latents)
+    expected = {"latents": (n, info.n_latents), "state": (n,), "statistics": (n, 2)}
+    for name, shape in expected.items():
+        found = getattr(population, name).shape
+        if found != shape:
+            raise BundleError(f"{path} has {name} of shape {found}, not {shape}.", "Copy the bundle anew.")
     return population
 
 
@@ -192,13 +217,27 @@ def save_bundle(bundle: ModelBundle, folder: Path) -> Path:
         info = bundle.info.model_copy(update={"files": files})
         (beside / INFO_NAME).write_text(info.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
         beside.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(beside, folder)
+        _swap(beside, folder)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     return folder
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Put a new folder in a place; the old one goes only after the new one is there."""
+    if not folder.exists():
+        os.replace(new, folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    old.rmdir()  # Windows puts no folder in the place of another, even an empty one
+    os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except BaseException:
+        os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_tensors(bundle: ModelBundle, folder: Path) -> None:

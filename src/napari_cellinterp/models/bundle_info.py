@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_cellinterp.config import REFERENCE_DIAMETER_PX, REFERENCE_PIXEL_SIZE_UM, HeadName
 from napari_cellinterp.errors import BundleError
@@ -124,6 +124,13 @@ class BundleInfo(Info):
     training: dict[str, str] = Field(default_factory=dict, description="Settings, commands and history, in words.")
     files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
 
+    @model_validator(mode="after")
+    def _a_calibration_a_score(self) -> Self:
+        for name, head in self.heads.items():
+            if len(head.calibration) != self.n_scores:
+                raise ValueError(f"the {name} head has {len(head.calibration)} calibrations for {self.n_scores} scores")
+        return self
+
     @property
     def n_scores(self) -> int:
         """Scores a head gives: one for two classes, else one a class."""
@@ -145,7 +152,8 @@ def bundle_names() -> list[str]:
     names: dict[str, None] = {}
     for folder in (shipped_folder(), user_folder()):
         if folder.is_dir():
-            names.update({p.name: None for p in sorted(folder.iterdir()) if (p / INFO_NAME).is_file()})
+            found = (path for path in sorted(folder.iterdir()) if (path / INFO_NAME).is_file())
+            names.update({path.name: None for path in found if not path.name.startswith(".")})  # half-written
     return list(names)
 
 
