@@ -175,9 +175,6 @@ def main() -> None:
     except CellInterpError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("Cancelled; nothing half-written was left behind.", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

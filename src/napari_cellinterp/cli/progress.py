@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -22,11 +23,16 @@ from napari_cellinterp.events import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.progress import TaskID
 
     from napari_cellinterp.events import Job
 
     T = TypeVar("T")
+
+CANCELLED = 130
+"""Exit code of a cancelled job."""
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -42,7 +48,7 @@ def run(job: Job[T]) -> T:
     """Run a job to its end, showing what it reports; return its result."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars: dict[type[Event], TaskID] = {}
-    with Progress(*columns, console=console, transient=True) as progress, closing(job):
+    with Progress(*columns, console=console, transient=True) as progress, closing(job), _cancellable():
         while True:
             try:
                 event = next(job)
@@ -53,10 +59,17 @@ def run(job: Job[T]) -> T:
                 if kind not in bars:
                     bars[kind] = progress.add_task(STAGES.get(kind, "Step"), total=event.total)
                 progress.update(bars[kind], completed=event.done, total=event.total)
-            else:
-                line = said(event)
-                if line:
-                    progress.console.print(line, markup=False)
+            elif line := said(event):
+                progress.console.print(line, markup=False)
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Cancelled; nothing half-written was left behind.")
+        raise typer.Exit(CANCELLED) from None
 
 
 def said(event: Event) -> str:
