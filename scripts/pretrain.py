@@ -16,13 +16,14 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from validate import figures as real_figures
 
-from napari_cellinterp.config import VaeConfig
+from napari_cellinterp.config import HeadConfig, SymbolicConfig, VaeConfig
 from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.models.bundle import ModelBundle, save_bundle
 from napari_cellinterp.models.bundle_info import DataSource, Figure
+from napari_cellinterp.models.heads import Cnn
 from napari_cellinterp.training.datasets import LabelledCrops, real_crops, simulate_crops
 from napari_cellinterp.training.fit import fit_vae, new_vae
-from napari_cellinterp.training.pretrain import BundleConfig, Split, to_bytes, train_heads, with_card
+from napari_cellinterp.training.pretrain import BundleConfig, Split, to_bytes, train_cnns, train_heads, with_card
 from napari_cellinterp.workflows import finish
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ CONFIG = BundleConfig(
         "neither class: expect either answer for them."
     ),
     vae=VaeConfig(n_images=1_600_000),
+    cnn=HeadConfig(n_epochs=6),
+    symbolic=SymbolicConfig(n_generations=60),
 )
-N_TRAIN, N_TEST, N_HEAD_TRAIN, N_HEAD_TEST = 150_000, 20_000, 12_000, 3_000
+N_TRAIN, N_TEST, N_HEAD_TRAIN, N_HEAD_TEST = 150_000, 20_000, 6_000, 3_000
 TRAIN_SEED, TEST_SEED = 0, 1_000_000
 REAL_REPEATS = 2
 REAL_SOURCES = (
@@ -74,8 +77,23 @@ def vae(path: Path, images: NDArray[np.uint8]) -> tuple[Encoder, Decoder]:
     return networks["encoder"], networks["decoder"]
 
 
+def cnns(path: Path, split: Split) -> list[Cnn]:
+    """Return the trained CNNs, from their file where there is one."""
+    if path.is_file():
+        state = load_file(path)
+        models = [Cnn() for _ in range(CONFIG.n_runs)]
+        for i, model in enumerate(models):
+            part = {key.removeprefix(f"{i}."): value for key, value in state.items() if key.startswith(f"{i}.")}
+            model.load_state_dict(part)
+            model.eval()
+        return models
+    models = finish(train_cnns(split, CONFIG), report)
+    save_file({f"{i}.{k}": v.contiguous() for i, m in enumerate(models) for k, v in m.state_dict().items()}, path)
+    return models
+
+
 def report(event: Event) -> None:
-    if isinstance(event, EpochFinished) and (event.done % 500 == 0 or event.done == event.total):
+    if isinstance(event, EpochFinished) and (event.name != "vae" or event.done % 500 == 0):
         terms = "  ".join(f"{name} {value:.3f}" for name, value in event.figures)
         print(f"{time.strftime('%H:%M:%S')} {event.name} {event.done}/{event.total}  {terms}", flush=True)
 
@@ -109,9 +127,10 @@ def main() -> None:
             real = to_bytes(real_crops(options.data / folder, seed=1).patches.x)
             images += [real] * REAL_REPEATS
             sources.append(DataSource(name=name, licence=licence, n_crops=len(real), use="beta-TCVAE, unlabelled"))
-    encoder, decoder = vae(options.run / "vae.safetensors", np.concatenate(images))
     splits = Split.of(train, N_HEAD_TRAIN, 0), Split.of(test, N_HEAD_TEST, 1)
-    bundle = finish(train_heads(encoder, decoder, *splits, test, CONFIG), report)
+    black_boxes = cnns(options.run / "cnn.safetensors", splits[0])
+    encoder, decoder = vae(options.run / "vae.safetensors", np.concatenate(images))
+    bundle = finish(train_heads(encoder, decoder, black_boxes, *splits, test, CONFIG), report)
     figures = simulated_figures(bundle, len(splits[1].target))
     if (options.data / "cancer_migration").is_dir():
         figures += real_figures(bundle, options.data)

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from napari_cellinterp.config import Config, HeadConfig, HeadName, RiglConfig, SymbolicConfig, VaeConfig
+from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.models.bundle import ModelBundle
 from napari_cellinterp.models.bundle_info import (
     BundleInfo,
@@ -30,7 +31,7 @@ from napari_cellinterp.models.heads import Cnn, MaskedLinear, NetworkHead, Symbo
 from napari_cellinterp.models.novelty import NoveltyModel, Population, crop_statistics
 from napari_cellinterp.training.datasets import LabelledCrops, binary_target
 from napari_cellinterp.training.fit import encode_all, encode_turns, fit_cnn, fit_dense, fit_sparse
-from napari_cellinterp.training.symbolic import Candidate, search_formulas
+from napari_cellinterp.training.symbolic import Candidate, pareto_front, search_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,8 +53,6 @@ N_QUANTILES = 201
 N_POPULATION = 3000
 SYMBOLIC_CROPS = 4000
 
-T = TypeVar("T")
-
 
 class BundleConfig(Config):
     """Training of a whole bundle."""
@@ -62,10 +61,10 @@ class BundleConfig(Config):
     description: str
     vae: VaeConfig = VaeConfig()
     head: HeadConfig = HeadConfig()
+    cnn: HeadConfig = HeadConfig()
     rigl: RiglConfig = RiglConfig()
     symbolic: SymbolicConfig = SymbolicConfig()
     n_runs: int = 10
-    n_cnn_runs: int = 10
 
 
 TINY = BundleConfig(
@@ -73,10 +72,10 @@ TINY = BundleConfig(
     description="Trained in seconds, for trying things out; don't believe it.",
     vae=VaeConfig(n_images=4_000, batch=32, learning_rate=2e-3),
     head=HeadConfig(n_epochs=6, batch=32),
+    cnn=HeadConfig(n_epochs=6, batch=32),
     rigl=RiglConfig(n_epochs=15, warm_up_epochs=8, batch=32, update_interval_steps=10),
     symbolic=SymbolicConfig(n_generations=5, population=50, max_size=12),
     n_runs=1,
-    n_cnn_runs=1,
 )
 """Settings that make a bundle in seconds."""
 
@@ -103,15 +102,33 @@ def to_bytes(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     return (x * 255).round().astype(np.uint8)
 
 
+def train_cnns(train: Split, config: BundleConfig) -> Job[list[Cnn]]:
+    """Train the CNNs of scheme 1, one a run; they need no beta-TCVAE."""
+    cnns = []
+    for seed in range(config.n_runs):
+        cnns.append((yield from fit_cnn(train.images, torch.from_numpy(train.target), _seeded(config.cnn, seed))))
+    return cnns
+
+
 def train_heads(
-    encoder: Encoder, decoder: Decoder, train: Split, test: Split, held_out: LabelledCrops, config: BundleConfig
+    encoder: Encoder,
+    decoder: Decoder,
+    cnns: Sequence[Cnn],
+    train: Split,
+    test: Split,
+    held_out: LabelledCrops,
+    config: BundleConfig,
 ) -> Job[ModelBundle]:
-    """Train the heads of all schemes on a finished beta-TCVAE, and put the bundle together.
+    """Train the heads of schemes 2 to 4 on a finished beta-TCVAE, and put the bundle together.
+
+    Of each scheme the run with the best accuracy on ``test`` is kept, and the figures of all.
 
     Parameters
     ----------
     encoder, decoder : Encoder, Decoder
         Trained networks.
+    cnns : sequence of Cnn
+        Trained networks of scheme 1.
     train, test : Split
         Crops from different scenes.
     held_out : LabelledCrops
@@ -126,39 +143,63 @@ def train_heads(
     """
     turned = encode_turns(encoder, train.images)
     target = torch.from_numpy(train.target)
-    test_latents = encode_all(encoder, test.images)[0]
-    heads: dict[HeadName, nn.Module] = {}
-    infos: dict[HeadName, HeadInfo] = {}
-
-    def keep(name: HeadName, models: Sequence[nn.Module], inputs: Tensor, describe: Callable[[nn.Module], Run]) -> None:
-        runs = [_measured(model, inputs, test.target, describe(model)) for model in models]
-        best = int(np.argmax([run.accuracy for run in runs]))
-        heads[name] = models[best].eval()
-        infos[name] = HeadInfo(calibration=(_calibrated(models[best], inputs, test.target),), runs=tuple(runs))
-
-    dense = []
+    dense, sparse = [], []
     for seed in range(config.n_runs):
-        dense.append((yield from fit_dense(turned, target, config.head.model_copy(update={"seed": seed}))))
-    keep("dense", dense, test_latents, _describe_dense)
-    sparse = []
+        dense.append((yield from fit_dense(turned, target, _seeded(config.head, seed))))
+        sparse.append((yield from fit_sparse(turned, target, _seeded(config.rigl, seed))))
+    fronts = []
     for seed in range(config.n_runs):
-        sparse.append((yield from fit_sparse(turned, target, config.rigl.model_copy(update={"seed": seed}))))
-    keep("sparse", sparse, test_latents, _describe_sparse)
-    inputs = kept_latents(sparse)
-    front = _search(turned, train, heads["dense"], inputs, config)
-    symbolic = SymbolicHead([_chosen(front).expression])
-    heads["symbolic"] = symbolic
-    infos["symbolic"] = HeadInfo(
-        calibration=(_calibrated(symbolic, test_latents, test.target),),
-        expressions=(str(_chosen(front).expression),),
-        front=tuple(_formula(candidate, test_latents, test.target) for candidate in front),
-        runs=(_measured(symbolic, test_latents, test.target, _describe_symbolic(symbolic)),),
-    )
-    cnns = []
-    for seed in range(config.n_cnn_runs):
-        cnns.append((yield from fit_cnn(train.images, target, config.head.model_copy(update={"seed": seed}))))
-    keep("cnn", cnns, torch.from_numpy(test.images).float() / 255, _describe_cnn)
+        symbolic = _seeded(config.symbolic, seed)
+        fronts.append(_search(turned, train, dense[seed], kept_latents(sparse), symbolic))
+        yield EpochFinished(seed + 1, config.n_runs, "symbolic", (("loss", fronts[-1][-1].loss),))
+    latents = encode_all(encoder, test.images)[0]
+    images = torch.from_numpy(test.images).float() / 255
+    formulas = [SymbolicHead([_chosen(front).expression]) for front in fronts]
+    schemes: dict[HeadName, tuple[Sequence[nn.Module], Tensor, Callable[[nn.Module], Run]]] = {
+        "sparse": (sparse, latents, _describe_sparse),
+        "symbolic": (formulas, latents, _describe_symbolic),
+        "dense": (dense, latents, _describe_dense),
+        "cnn": (cnns, images, _describe_cnn),
+    }
+    kept = {name: _best(*scheme, test.target) for name, scheme in schemes.items()}
+    heads = {name: head for name, (head, _) in kept.items()}
+    infos = {name: info for name, (_, info) in kept.items()}
+    infos["symbolic"] = _with_front(infos["symbolic"], heads["symbolic"], fronts, latents, test.target)
     return assemble(encoder, decoder, heads, infos, held_out, config)
+
+
+SeededConfig = TypeVar("SeededConfig", HeadConfig, RiglConfig, SymbolicConfig)
+
+
+def _seeded(config: SeededConfig, seed: int) -> SeededConfig:
+    return config.model_copy(update={"seed": config.seed + seed})
+
+
+def _best(
+    models: Sequence[nn.Module], inputs: Tensor, describe: Callable[[nn.Module], Run], target: NDArray[np.float32]
+) -> tuple[nn.Module, HeadInfo]:
+    """Measure all runs of a scheme; return the best one, and what the bundle says of all."""
+    scores = [scores_of(model.eval(), inputs) for model in models]
+    runs = [
+        describe(model).model_copy(update={"seed": seed, "accuracy": accuracy(scores[seed], target)})
+        for seed, model in enumerate(models)
+    ]
+    best = int(np.argmax([run.accuracy for run in runs]))
+    return models[best], HeadInfo(calibration=(_calibrated(scores[best], target),), runs=tuple(runs))
+
+
+def _with_front(
+    info: HeadInfo, head: nn.Module, fronts: Sequence[list[Candidate]], latents: Tensor, target: NDArray[np.float32]
+) -> HeadInfo:
+    """Add the head's formula, and the Pareto front of all runs together."""
+    assert isinstance(head, SymbolicHead)
+    front = pareto_front([candidate for front in fronts for candidate in front])
+    return info.model_copy(
+        update={
+            "expressions": tuple(str(expression) for expression in head.expressions),
+            "front": tuple(_formula(candidate, latents, target) for candidate in front),
+        }
+    )
 
 
 def kept_latents(heads: Sequence[nn.Module]) -> list[int]:
@@ -226,13 +267,8 @@ def accuracy(scores: NDArray[np.float64], target: NDArray[np.float32]) -> float:
     return float((np.isfinite(scores) & ((scores >= 0) == (target > 0))).mean())
 
 
-def _measured(model: nn.Module, inputs: Tensor, target: NDArray[np.float32], run: Run) -> Run:
-    return run.model_copy(update={"accuracy": accuracy(scores_of(model, inputs), target)})
-
-
-def _calibrated(model: nn.Module, inputs: Tensor, target: NDArray[np.float32]) -> Calibration:
+def _calibrated(scores: NDArray[np.float64], target: NDArray[np.float32]) -> Calibration:
     """Fit slope and offset of the logistic calibration by maximum likelihood."""
-    scores = scores_of(model, inputs)
     good = np.isfinite(scores)
     scores, sign = scores[good], target[good]
 
@@ -244,15 +280,15 @@ def _calibrated(model: nn.Module, inputs: Tensor, target: NDArray[np.float32]) -
 
 
 def _search(
-    turned: Tensor, train: Split, dense: nn.Module, inputs: Sequence[int], config: BundleConfig
+    turned: Tensor, train: Split, dense: nn.Module, inputs: Sequence[int], config: SymbolicConfig
 ) -> list[Candidate]:
-    rng = np.random.default_rng(config.symbolic.seed)
+    rng = np.random.default_rng(config.seed)
     rows = rng.permutation(len(train.target))[:SYMBOLIC_CROPS]
     turns = rng.integers(0, len(turned), len(rows))
     latents = turned[torch.from_numpy(turns), torch.from_numpy(rows)]
     margin = scores_of(dense, latents)
     target = train.target[rows].astype(np.float64)
-    return search_formulas(latents.double().numpy(), target, margin, inputs, config.symbolic)
+    return search_formulas(latents.double().numpy(), target, margin, inputs, config)
 
 
 def _chosen(front: Sequence[Candidate]) -> Candidate:

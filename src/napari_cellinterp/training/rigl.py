@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], sparsity: float) -> list[int]:
     """Return how many weights of each layer stay active, so that the total sparsity is hit to the nearest weight.
 
-    Layer sparsities are c * max(0, 1 - (n_in + n_out) / (n_in * n_out)), as the paper's sentence says; fractions of
-    a weight go to the layers with the largest remainders.
+    Layer sparsities are c * max(0, 1 - (n_in + n_out) / (n_in * n_out)), as the paper's sentence says, and at most 1;
+    fractions of a weight go to the layers with the largest remainders. Layers that the rule leaves dense lose weights
+    only after all others are empty.
 
     Parameters
     ----------
@@ -34,8 +35,7 @@ def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], sparsity: float) -> li
     sizes = [n_out * n_in for n_out, n_in in shapes]
     ratios = [max(0.0, 1 - (n_out + n_in) / (n_out * n_in)) for n_out, n_in in shapes]
     n_active = round((1 - sparsity) * sum(sizes))
-    scale = (sum(sizes) - n_active) / sum(r * n for r, n in zip(ratios, sizes, strict=True))
-    exact = [n * (1 - min(1.0, scale * r)) for r, n in zip(ratios, sizes, strict=True)]
+    exact = _spread(sizes, ratios, sum(sizes) - n_active)
     counts = [math.floor(e) for e in exact]
     by_remainder = sorted(range(len(exact)), key=lambda i: exact[i] - counts[i], reverse=True)
     for i in by_remainder[: n_active - sum(counts)]:
@@ -43,7 +43,20 @@ def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], sparsity: float) -> li
     return counts
 
 
-def update_share(step: int, end_step: int, fraction: float) -> float:
+def _spread(sizes: Sequence[int], ratios: Sequence[float], n_zero: float) -> list[float]:
+    """Active weights of each layer, not rounded, so that ``n_zero`` are off; where a layer is empty, others give."""
+    off = [0.0] * len(sizes)
+    while (rest := n_zero - sum(off)) > 1e-9:
+        room = [n - z for n, z in zip(sizes, off, strict=True)]
+        weights = [r * n if left > 1e-9 else 0.0 for r, n, left in zip(ratios, sizes, room, strict=True)]
+        if not any(weights):
+            weights = [left if left > 1e-9 else 0.0 for left in room]
+        share = rest / sum(weights)
+        off = [z + min(left, share * w) for z, left, w in zip(off, room, weights, strict=True)]
+    return [n - z for n, z in zip(sizes, off, strict=True)]
+
+
+def update_share(step: int, end_step: float, fraction: float) -> float:
     """Return the share of active weights that an update moves, fraction / 2 (1 + cos(pi t / T_end)) (eq. 8)."""
     return fraction / 2 * (1 + math.cos(math.pi * step / end_step))
 
@@ -80,7 +93,7 @@ class Rigl:
         self._step += 1
         if step < 0 or step >= self.end_step or step % self.config.update_interval_steps:
             return False
-        share = update_share(step, round(self.end_step), self.config.update_fraction)
+        share = update_share(step, self.end_step, self.config.update_fraction)
         for layer, n_active in zip(self.layers, self.n_active, strict=True):
             first = step == 0
             # The warm-up ends with a pruning by magnitude: nothing is grown into the dense network.
@@ -88,10 +101,13 @@ class Rigl:
             drop_and_grow(layer, n_active, n_moved)
         return True
 
+    @torch.no_grad()
     def prune(self, activation: Callable[[Tensor], Tensor]) -> None:
-        """Remove weights that lead nowhere or come from nowhere; the outputs stay the same."""
+        """Remove weights that lead nowhere or come from nowhere, and set all that are off to 0; the outputs stay."""
         prune_leaves(self.layers)
         fold_constant_neurons(self.layers, activation)
+        for layer in self.layers:
+            layer.weight.mul_(layer.mask)
 
 
 @torch.no_grad()
