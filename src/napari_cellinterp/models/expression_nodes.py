@@ -137,12 +137,12 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Every node of the tree, the root first."""
+    """Every node of the tree: a node before its arguments, left before right."""
     waiting = [node]
     while waiting:
         node = waiting.pop()
         yield node
-        waiting.extend(children(node))
+        waiting.extend(reversed(children(node)))
 
 
 def cost(node: Node) -> int:
