@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellinterp.errors import CellInterpError
@@ -33,6 +34,10 @@ CLICK_PX = 3
 """Farther moves of the mouse are drags, in screen pixels."""
 
 
+MIN_WIDTH_PX = 380
+"""Below this the facts of a nucleus don't fit beside its crop."""
+
+
 class ClassifyWidget(QWidget):
     """Set up, run, and look at states, single nuclei and galleries.
 
@@ -58,7 +63,7 @@ class ClassifyWidget(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.run_bar)
-        self.setMinimumWidth(340)
+        self.setMinimumWidth(MIN_WIDTH_PX)
         self._connect()
         self._show_theme()
         self._show_result()
@@ -257,6 +262,7 @@ class _Links:
 def _scrolled(page: QWidget) -> QScrollArea:
     area = QScrollArea()
     area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setFrameShape(QScrollArea.Shape.NoFrame)
     area.setWidget(page)
     return area

@@ -37,6 +37,7 @@ class LayerCombo(QComboBox):
         self._chosen: Layer | None = None
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
+        self.setPlaceholderText(f"no {' or '.join(kind.__name__ for kind in types)} layer yet")
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._fill)
         viewer.layers.events.reordered.connect(self._fill)
@@ -79,8 +80,7 @@ class LayerCombo(QComboBox):
         self.blockSignals(True)
         self.clear()
         self.addItems([layer.name for layer in self._layers])
-        if chosen in self._layers:
-            self.setCurrentIndex(self._layers.index(chosen))
+        self.setCurrentIndex(self._layers.index(chosen) if chosen in self._layers else 0 if self._layers else -1)
         self.blockSignals(False)
         self._announce()
 

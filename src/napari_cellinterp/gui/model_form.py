@@ -32,6 +32,7 @@ class ModelForm(QWidget):
         layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.bundle, self.head = QComboBox(), QComboBox()
         self.bundle.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.bundle.setPlaceholderText("none installed")
         self.browse = QPushButton("Browse…")
         self.browse.setToolTip("Choose the folder of a model bundle.")
         row = QHBoxLayout()

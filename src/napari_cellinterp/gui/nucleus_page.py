@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_cellinterp.gui.session import Session
 
-CROP_SIDE_PX = 144
+CROP_SIDE_PX = 128
 
 FACTS = ("State", "Score", "Probability", "Novelty", "Flag", "Track", "Frame")
 
@@ -124,7 +124,9 @@ class NucleusPage(QWidget):
         binary = len(result.classes) == 2
         self.plot.show_scores(table["frame"], table["score"], colours, axis, movie.n_frames, threshold=binary)
         if binary:
-            self.rule.setText(f"{result.classes[1].capitalize()} at or above 0 (the grey line), {result.classes[0]} below.")
+            self.rule.setText(
+                f"{result.classes[1].capitalize()} at or above 0 (the grey line), {result.classes[0]} below."
+            )
         else:
             self.rule.setText("The winner's score in each frame; the colour is the state.")
 

@@ -205,7 +205,7 @@ class SetupPage(QWidget):
         self.source.addItems(list(SOURCES))
         self.source.setToolTip("Where the nuclei come from: found and linked here, or taken from a layer of yours.")
         self.ids_are_tracks.setToolTip(ClassifyConfig.model_fields["labels_are_tracks"].description)
-        form.addRow("Take", self.source)
+        form.addRow("Source", self.source)
         for combo in self.layers.values():
             form.addRow("Layer", combo)
         form.addRow("", self.ids_are_tracks)

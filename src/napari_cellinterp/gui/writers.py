@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cellinterp.errors import OutputError
 from napari_cellinterp.gui.layers import METADATA_KEY, STATES, TRACKS, Result
 from napari_cellinterp.results.files import written_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -94,15 +98,15 @@ def _result(attributes: dict[str, Any], role: str) -> Result | None:
 def _write_ids(data: Any, path: Path) -> None:
     import tifffile
 
-    array = data[0] if isinstance(data, (list, tuple)) else data
-    planes = array.reshape((-1, *array.shape[-2:]))
+    array = data[0] if isinstance(data, list | tuple) else data
     dtype = np.dtype(array.dtype)
-    dtype = np.dtype(np.int32) if dtype.itemsize > 4 else dtype  # OME-TIFF has no 64-bit integers
+    if dtype.itemsize > 4:  # OME-TIFF has no 64-bit integers
+        dtype = np.dtype(np.int32)
     axes = "TZCYX"[-array.ndim :] if array.ndim > 3 else "TYX"[-array.ndim :]
     with written_beside(path) as beside:
         tifffile.imwrite(
             beside,
-            (np.asarray(planes[i]).astype(dtype) for i in range(len(planes))),
+            _planes(array, dtype),
             shape=array.shape,
             dtype=dtype,
             ome=True,
@@ -110,3 +114,15 @@ def _write_ids(data: Any, path: Path) -> None:
             compression="zlib",
             metadata={"axes": axes},
         )
+
+
+def _planes(array: Any, dtype: np.dtype[Any]) -> Iterator[Any]:
+    largest = np.iinfo(dtype).max
+    for index in np.ndindex(array.shape[:-2]):
+        plane = np.asarray(array[index])
+        if plane.max(initial=0) > largest:
+            raise OutputError(
+                f"The label id {plane.max()} is too large for OME-TIFF, which holds ids up to {largest}.",
+                "Number the labels anew, or save them in another format.",
+            )
+        yield plane.astype(dtype)
