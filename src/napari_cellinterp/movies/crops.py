@@ -84,31 +84,31 @@ def read_crops(path: str | Path) -> NDArray[Any]:
     if not path.is_file():
         raise PatchesError(f"There is no file {path}.", "Give an .npz file, or a folder of images.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if "x" not in archive:
                 raise PatchesError(
                     f"{path} has no array x; it has: {', '.join(archive) or 'nothing'}.",
                     "Save the crops as numpy.savez(path, x=crops).",
                 )
-            crops: NDArray[Any] = archive["x"]
+            crops = archive["x"]
     except PatchesError:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds for a damaged archive
         raise PatchesError(f"{path} can't be read as an .npz file: {error}.", "Save it with numpy.savez.") from error
+    if not isinstance(crops, np.ndarray):  # numpy hands out the bytes of what is no array
+        raise PatchesError(f"x in {path} is no array.", "Save the crops as numpy.savez(path, x=crops).")
     return crops
 
 
 def _read_crop_folder(folder: Path) -> NDArray[Any]:
-    from skimage.io import imread
-
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".tif", ".tiff", ".png"})
     if not files:
         raise PatchesError(f"The folder {folder} has no TIFF or PNG images.", "Give a folder with one image a nucleus.")
     images = []
     for file in files:
         try:
-            images.append(np.asarray(imread(file)))
-        except Exception as error:  # each image plugin raises its own kinds
+            images.append(_read_image(file))
+        except Exception as error:  # each decoder raises its own kinds
             raise PatchesError(f"{file} can't be read as an image: {error}.", "Take it out of the folder.") from error
         if images[-1].shape != images[0].shape or images[-1].ndim != 2:
             raise PatchesError(
@@ -116,3 +116,13 @@ def _read_crop_folder(folder: Path) -> NDArray[Any]:
                 "All crops of a folder must be grey images of one size.",
             )
     return np.stack(images)
+
+
+def _read_image(file: Path) -> NDArray[Any]:
+    import imagecodecs
+    import tifffile
+
+    # not scikit-image's reader: it tries one plugin after another and leaves a damaged file open
+    return np.asarray(
+        imagecodecs.png_decode(file.read_bytes()) if file.suffix.lower() == ".png" else tifffile.imread(file)
+    )
