@@ -97,7 +97,9 @@ def detect(movie: Movie, given: GivenMasks | None, config: ClassifyConfig) -> Jo
     if given is not None and config.labels_are_tracks:
         return Nuclei(TrackTable.from_rows(rows.assign(track_id=rows["label"])), given, diameters)
     unlinked = TrackTable.from_rows(rows.assign(track_id=np.arange(1, len(rows) + 1)))
-    table = link(unlinked, config.linking, float(np.median(diameters)))
+    # A nucleus that the image's edge cuts isn't small for being condensed.
+    area = np.where(_is_whole(rows, movie), rows["area_px"], np.iinfo(np.int64).max)
+    table = link(unlinked, config.linking, float(np.median(diameters)), area)
     yield TracksLinked(table.n_tracks, _n_divisions(table))
     masks: FrameMasks = given or found  # type: ignore[assignment]
     return Nuclei(table, masks, diameters)
@@ -110,10 +112,14 @@ def _n_divisions(table: TrackTable) -> int:
 
 def _whole(rows: pd.DataFrame, movie: Movie) -> NDArray[np.float64]:
     """Diameters of the nuclei that the image's edge doesn't cut; of all where too few are whole."""
+    inside = _is_whole(rows, movie)
+    return rows["diameter_px"].to_numpy(np.float64)[inside if inside.sum() >= MIN_NUCLEI else slice(None)]
+
+
+def _is_whole(rows: pd.DataFrame, movie: Movie) -> NDArray[np.bool_]:
     margin = 0.6 * float(rows["diameter_px"].median())
     inside = rows["y"].between(margin, movie.height - margin) & rows["x"].between(margin, movie.width - margin)
-    chosen = rows.loc[inside if inside.sum() >= MIN_NUCLEI else slice(None), "diameter_px"]
-    return np.asarray(chosen, np.float64)
+    return inside.to_numpy(np.bool_)
 
 
 def _why_no_nuclei(movie: Movie, given: GivenMasks | None, config: ClassifyConfig) -> tuple[str, str]:

@@ -10,10 +10,18 @@ import pandas as pd
 from napari_cellinterp.movies.track_table import TrackTable
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_cellinterp.config import LinkingConfig
 
 
-def link(nuclei: TrackTable, config: LinkingConfig, diameter_px: float) -> TrackTable:
+CONDENSED_AREA = 0.8
+"""A nucleus about to divide is condensed: its area is below this, relative to the median nucleus."""
+
+
+def link(
+    nuclei: TrackTable, config: LinkingConfig, diameter_px: float, area_px: NDArray[np.int64] | None = None
+) -> TrackTable:
     """Link nuclei into tracks by their positions.
 
     Parameters
@@ -24,6 +32,9 @@ def link(nuclei: TrackTable, config: LinkingConfig, diameter_px: float) -> Track
         Settings; distances are in nuclear diameters.
     diameter_px : float
         Median nuclear diameter.
+    area_px : (n,) int64, optional
+        Area of each nucleus. Where it is given, a split counts as a division only if the parent is condensed just
+        before: most others are touching nuclei that were found as one.
 
     Returns
     -------
@@ -52,4 +63,41 @@ def link(nuclei: TrackTable, config: LinkingConfig, diameter_px: float) -> Track
     if len(splits):
         parents = dict(zip(new_id[splits["child_track_id"]], new_id[splits["parent_track_id"]], strict=True))
         rows["parent_track_id"] = rows["track_id"].map(parents).fillna(0).astype(np.int64)
+        if area_px is not None:
+            rows = _without_false_divisions(rows, area_px)
     return TrackTable.from_rows(rows)
+
+
+def _without_false_divisions(rows: pd.DataFrame, area_px: NDArray[np.int64]) -> pd.DataFrame:
+    """Undo splits of parents that aren't condensed: the nearer daughter goes on as the parent, the other is new."""
+    track: NDArray[np.int64] = rows["track_id"].to_numpy()
+    parent: NDArray[np.int64] = rows["parent_track_id"].to_numpy()
+    ends = rows.assign(area=area_px).drop_duplicates("track_id", keep="last").set_index("track_id")
+    starts = rows.drop_duplicates("track_id").set_index("track_id")
+    limit = CONDENSED_AREA * float(np.median(area_px))
+    goes_on: dict[int, int] = {}
+    for old in np.unique(parent[parent > 0]).tolist():
+        if ends["area"][old] <= limit:
+            continue
+        daughters = starts[starts["parent_track_id"] == old]
+        distance = np.hypot(daughters["y"] - ends["y"][old], daughters["x"] - ends["x"][old])
+        goes_on[int(distance.index[distance.argmin()])] = old
+        parent = np.where(parent == old, 0, parent)
+    own = np.array([_origin(t, goes_on) for t in range(int(track.max()) + 1)])
+    of_start = starts["parent_track_id"].to_dict() | dict.fromkeys(goes_on, 0)
+    renamed = own[track]
+    parent = np.where(renamed != track, own[[of_start[t] for t in renamed]], own[parent])
+    return rows.assign(track_id=_from_one(renamed), parent_track_id=_from_one(renamed, parent))
+
+
+def _origin(track: int, goes_on: dict[int, int]) -> int:
+    while track in goes_on:
+        track = goes_on[track]
+    return track
+
+
+def _from_one(track: NDArray[np.int64], ids: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Return track numbers from 1 in order of their first appearance; 0 stays 0."""
+    seen = pd.unique(track)
+    number = pd.Series(np.arange(len(seen) + 1), index=[0, *seen])
+    return np.asarray(number[track if ids is None else ids], np.int64)

@@ -41,8 +41,8 @@ class Patches:
     sharpness : (n,) float32
         Steepest change of the first channel between neighbouring 2x2 blocks, after normalisation; 0 in a blank crop.
     contrast : (n,) float32
-        Range of the means of the first channel's 8x8 blocks, after normalisation: near 1 where there is a nucleus, small
-        where there is only noise.
+        Range of the means of the first channel's 8x8 blocks, after normalisation: near 1 where there is a nucleus,
+        small where there is only noise.
     is_finite : (n,) bool
         Whether all pixels were finite numbers; crops that aren't are all zeros.
     """

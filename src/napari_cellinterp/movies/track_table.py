@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class TrackTable:
         """Yield each frame that has nuclei, with the slice of its rows."""
         frame = self.rows["frame"].to_numpy()
         bounds = [0, *(np.flatnonzero(np.diff(frame)) + 1).tolist(), len(frame)]
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in pairwise(bounds):
             if stop > start:
                 yield int(frame[start]), slice(start, stop)
 
