@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -198,8 +199,11 @@ def test_drag_and_background_select_nothing(classified, viewer):
     world = classified.layers.layer(STATES).data_to_world((nucleus["frame"], nucleus["y"], nucleus["x"]))
     click(viewer, world, moved=20)
     assert classified.session.row is None
-    background = np.argwhere(classified.session.classification.paint(0) == 0)[0]
-    click(viewer, classified.layers.layer(STATES).data_to_world((0, *background)))
+    rows = classified.session.classification.rows
+    here = rows.loc[rows["frame"] == 0, ["y", "x"]].to_numpy()
+    pixels = np.argwhere(classified.session.classification.paint(0) == 0)
+    empty = max(pixels, key=lambda pixel: np.hypot(*(here - pixel).T).min())
+    click(viewer, classified.layers.layer(STATES).data_to_world((0, *empty)))
     assert classified.session.row is None
 
 
@@ -278,7 +282,8 @@ def test_cancel(widget, image, monkeypatch, qtbot, run):
 
     def slow(*args, **kwargs):
         try:
-            for i in range(100_000):
+            for i in range(10_000):
+                time.sleep(0.002)
                 yield FrameSearched(i % 50 + 1, 100, 1)
         finally:
             closed.append(True)
@@ -366,7 +371,8 @@ def test_closed_during_the_job(widget, image, viewer, monkeypatch, qtbot):
 
     def slow(*args, **kwargs):
         try:
-            for i in range(1_000_000):
+            for i in range(10_000):
+                time.sleep(0.002)
                 yield FrameSearched(i % 50 + 1, 100, 1)
         finally:
             closed.append(True)
@@ -379,14 +385,19 @@ def test_closed_during_the_job(widget, image, viewer, monkeypatch, qtbot):
     qtbot.wait(50)
 
 
-def test_dock_closed_lets_go_of_the_viewer(viewer, widget, image, qtbot, simulated):
+def test_dock_closed_lets_go_of_the_viewer(viewer, model_path, qtbot, simulated):
+    before = list(viewer.mouse_drag_callbacks)
+    widget = ClassifyWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Classify")
+    viewer.add_image(simulated.images, **PLACE)
+    assert len(viewer.mouse_drag_callbacks) == len(before) + 1
     viewer.window.remove_dock_widget(widget)
     widget.deleteLater()
     qtbot.wait(50)
     viewer.dims.set_point(0, 6)
     viewer.theme = "light"
     viewer.add_image(simulated.images)
-    assert viewer.mouse_drag_callbacks == []
+    assert viewer.mouse_drag_callbacks == before
 
 
 def test_opens_files(widget, viewer, tmp_path, simulated, notices):
@@ -426,9 +437,8 @@ def test_fits_the_screen(classified, qtbot):
 
 def click(viewer, world, moved=0):
     """Press and release the left button over a position, as napari's canvas tells it."""
-    positions = iter([np.zeros(2), np.full(2, moved)])
-    event = SimpleNamespace(type="mouse_press", button=1, position=tuple(world), pos=next(positions), modifiers=())
     for callback in list(viewer.mouse_drag_callbacks):
+        event = SimpleNamespace(type="mouse_press", button=1, position=tuple(world), pos=np.zeros(2), modifiers=())
         steps = callback(viewer, event)
         next(steps, None)
         event.pos = np.full(2, moved)

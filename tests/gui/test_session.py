@@ -52,8 +52,18 @@ def test_row_at_nothing(session, position):
 
 
 def test_row_at_background(session, classification):
-    y, x = np.argwhere(classification.masks.frame(0) == 0)[0]
-    assert session.row_at(0, y, x) is None
+    rows = classification.rows
+    here = rows.loc[rows["frame"] == 0, ["y", "x"]].to_numpy()
+    pixels = np.argwhere(classification.masks.frame(0) == 0)
+    distance = np.array([np.hypot(*(here - pixel).T).min() for pixel in pixels])
+    assert session.row_at(0, *pixels[distance.argmax()]) is None
+    assert session.row_at(0, *pixels[distance.argmin()]) is not None
+
+
+def test_row_at_every_centre(session, classification):
+    rows = classification.rows
+    found = [session.row_at(*position) for position in rows[["frame", "y", "x"]].itertuples(index=False)]
+    assert sum(row == i for i, row in enumerate(found)) > 0.9 * len(rows)
 
 
 def test_track_and_states(session, classification):

@@ -138,7 +138,8 @@ class ClassifyWidget(QWidget):
         viewer.dims.events.point.connect(self._show_frame)
         viewer.events.theme.connect(self._show_theme)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
-        self.destroyed.connect(_Links(self).cut)
+        links = _Links(self)
+        self.destroyed.connect(lambda: links.cut())  # Qt itself would hold a bound method only weakly
 
     def _show_ready(self) -> None:
         self.run_bar.set_can_run(self.setup.is_ready)

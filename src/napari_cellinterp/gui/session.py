@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from napari_cellinterp.results.table import Classification
 
 
+REACH_PX = 8.0
+"""A click this near to the centre of a nucleus, in model pixels, finds it even beside its mask."""
+
+
 class Session:
     """The current movie, its classification, and what is selected in it.
 
@@ -104,7 +108,7 @@ class Session:
         return self.classification.rows.iloc[self._row]
 
     def row_at(self, frame: int, y: float, x: float) -> int | None:
-        """Find the nucleus that covers a position.
+        """Find the nucleus that covers a position, else the one whose centre is very near.
 
         Parameters
         ----------
@@ -127,8 +131,12 @@ class Session:
             return None
         label = int(result.masks.frame(frame)[row, column])
         rows = result.frame_rows(frame)
-        found = np.flatnonzero(result.rows["label"].to_numpy()[rows] == label) if label else ()
-        return rows.start + int(found[0]) if len(found) else None
+        if label:
+            found = np.flatnonzero(result.rows["label"].to_numpy()[rows] == label)
+            return rows.start + int(found[0]) if len(found) else None
+        away = np.hypot(*(result.rows[["y", "x"]].to_numpy()[rows] - (y, x)).T) * result.zoom
+        near = int(away.argmin()) if len(away) else -1
+        return rows.start + near if near >= 0 and away[near] <= REACH_PX else None
 
     def track_rows(self, row: int) -> NDArray[np.int64]:
         """Rows of the track that a nucleus belongs to, by frame."""
