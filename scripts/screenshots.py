@@ -1,0 +1,72 @@
+"""Make the pictures of the docs from the simulated sample: ``python scripts/screenshots.py [docs/images]``.
+
+Needs a screen, real or virtual, and writes ``classified.png``, ``setup.png``, ``nucleus.png``, ``gallery.png`` and
+``overlay.png``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+from napari_cellinterp.config import ClassifyConfig
+from napari_cellinterp.gui.classify import ClassifyWidget
+from napari_cellinterp.gui.samples import SAMPLE_NAME
+from napari_cellinterp.movies.sample import sample_movie
+from napari_cellinterp.results.overlay import telling_frame, write_overlay
+from napari_cellinterp.workflows import classify_movie
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIZE = (1360, 860)
+
+
+def wait(until: Callable[[], bool] = lambda: False, seconds: float = 1.0) -> None:
+    """Let Qt work until something is true, or the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not until():
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
+    folder.mkdir(parents=True, exist_ok=True)
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(*SIZE)
+    widget = ClassifyWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Classify nuclei", area="right")
+
+    def shot(name: str) -> None:
+        wait(seconds=1.5)
+        viewer.screenshot(folder / f"{name}.png", canvas_only=False, flash=False)
+
+    widget.setup.open_sample()
+    wait(lambda: SAMPLE_NAME in viewer.layers, 60)
+    shot("setup")
+    widget.run()
+    wait(lambda: widget.session.classification is not None, 300)
+    result = widget.session.classification
+    t = telling_frame(result)
+    widget.go_to(t)
+    viewer.reset_view()
+    shot("classified")
+    rows = result.rows
+    metaphase = rows.index[(rows["frame"] == t) & (rows["state"] == "metaphase")]
+    widget.select(int(metaphase[0]))
+    shot("nucleus")
+    widget.tabs.setCurrentIndex(3)
+    shot("gallery")
+    viewer.close()
+    movie = sample_movie()
+    write_overlay(classify_movie(movie, ClassifyConfig()), movie, 0, folder / "overlay.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""``python -m napari_cellinterp.gui.demo FOLDER``: napari with the demo's movie, and the widget at work on it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import napari
+
+from napari_cellinterp.gui.classify import ClassifyWidget
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+MOVIE_NAME = "movie.ome.tif"
+
+
+def show_demo(folder: Path) -> tuple[Viewer, ClassifyWidget]:
+    """Open the movie of a demo folder, dock the widget and start it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``cellinterp demo`` wrote.
+    """
+    viewer = napari.Viewer(title="Cell interpreter: simulated dividing cells")
+    widget = ClassifyWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Classify nuclei", area="right")
+    widget.setup.open_movie(folder / MOVIE_NAME)
+    widget.run()
+    return viewer, widget
+
+
+if __name__ == "__main__":
+    show_demo(Path(sys.argv[1]))
+    napari.run()
