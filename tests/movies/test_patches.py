@@ -25,16 +25,21 @@ def raw_crops(n: int = 3, n_channels: int = 1, seed: int = 0) -> np.ndarray:
     return (crops + rng.normal(0, 5, crops.shape)).astype(np.float32)
 
 
+def mirrored(i: int, side: int) -> int:
+    """Index into an image that is mirrored at its edges, the edge pixel twice."""
+    while not 0 <= i < side:
+        i = -1 - i if i < 0 else 2 * side - 1 - i
+    return i
+
+
 def slow_crop(planes: np.ndarray, y: float, x: float) -> np.ndarray:
     """One crop at the frame's own scale, pixel by pixel: the reference."""
     n_channels, height, width = planes.shape
-    background = np.sort(planes.reshape(n_channels, -1), axis=1)[:, round((height * width - 1) * 0.01)]
     top, left = int(np.floor(y + 1)) - 32, int(np.floor(x + 1)) - 32
     crop = np.empty((n_channels, 64, 64), np.float32)
     for i in range(64):
         for j in range(64):
-            inside = 0 <= top + i < height and 0 <= left + j < width
-            crop[:, i, j] = planes[:, top + i, left + j] if inside else background
+            crop[:, i, j] = planes[:, mirrored(top + i, height), mirrored(left + j, width)]
     return crop
 
 
@@ -177,26 +182,23 @@ def expected_place(pixel, centre, ratios) -> list[float]:
     return [(p + 0.5) * r - 0.5 - s for p, r, s in zip(pixel, ratios, starts, strict=True)]
 
 
-def test_edge_nuclei_are_kept_and_padded_with_background():
+def test_edge_nuclei_are_kept_and_the_image_goes_on_as_its_mirror_image():
     planes = np.full((2, 100, 100), 20, np.float32)
     planes[1] = 7
     planes[:, :10, :10] = 500
     crops = crop_frame(planes, [0, 99, 99], [0, 99, 0], 1.0)
     assert len(crops) == 3
-    for channel, background in enumerate((20, 7)):
-        assert (crops[:, channel, [0, -1], [-1, 0]] == background).all()
+    for channel in range(2):
         inside = crops[0, channel] == 500
-        assert inside.sum() == 100
-        assert inside[31:41, 31:41].all()
+        assert inside.sum() == 400
+        assert inside[21:41, 21:41].all()
+        assert (crops[1, channel] == (20, 7)[channel]).all()
 
 
-def test_padding_ignores_pixels_that_are_not_numbers():
-    planes = np.full((2, 80, 80), 20, np.float32)
-    planes[0, 40:44] = np.nan
-    planes[1] = np.nan
-    crops = crop_frame(planes, [0], [0], 1.0)
-    assert (crops[0, 0, :20] == 20).all()
-    assert (crops[0, 1, :20] == 0).all()
+def test_frames_smaller_than_the_border():
+    planes = np.random.default_rng(0).integers(0, 99, (1, 9, 13)).astype(np.float32)
+    for y, x in [(0, 0), (4, 6), (8, 12)]:
+        np.testing.assert_array_equal(crop_frame(planes, [y], [x], 1.0)[0], slow_crop(planes, y, x))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float16, np.float64])
