@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tifffile
 
-from napari_cellinterp.movies.sample import sample_movie, sample_truth
+from napari_cellinterp.movies.sample import DEMO_FILE, sample_movie, sample_truth
 from napari_cellinterp.results.files import written_beside
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from napari_cellinterp.results.table import Classification
 
-MOVIE_NAME = "movie.ome.tif"
 MATCH_PX = 8.0
 """A found nucleus is the true one nearest to it, if that is within this distance."""
 
@@ -37,7 +36,7 @@ def write_sample(folder: Path) -> Path:
         "TimeIncrementUnit": "min",
         "Channel": {"Name": ["H2B (simulated)"]},
     }
-    path = folder / MOVIE_NAME
+    path = folder / DEMO_FILE
     with written_beside(path) as beside:
         tifffile.imwrite(beside, np.asarray(movie.data[:, 0]), ome=True, metadata=metadata, photometric="minisblack")
     return path
@@ -67,6 +66,6 @@ def open_in_napari(folder: Path) -> str:
     if importlib.util.find_spec("napari") is None:
         return 'To look at it, install the viewer: pip install "napari-cellinterp[all]"'
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return f"There is no screen here; on one, see it with: napari --with napari-cellinterp {folder / MOVIE_NAME}"
+        return f"There is no screen here; on one, see it with: napari --with napari-cellinterp {folder / DEMO_FILE}"
     subprocess.Popen([sys.executable, "-m", "napari_cellinterp.gui.demo", str(folder)], start_new_session=True)
     return "Opening napari ..."

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import napari
 
 from napari_cellinterp.gui.classify import ClassifyWidget
+from napari_cellinterp.movies.sample import DEMO_FILE
 
 if TYPE_CHECKING:
     from napari import Viewer
-
-MOVIE_NAME = "movie.ome.tif"
 
 
 def show_demo(folder: Path) -> tuple[Viewer, ClassifyWidget]:
@@ -27,7 +26,7 @@ def show_demo(folder: Path) -> tuple[Viewer, ClassifyWidget]:
     viewer = napari.Viewer(title="Cell interpreter: simulated dividing cells")
     widget = ClassifyWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Classify nuclei", area="right")
-    widget.setup.open_movie(folder / MOVIE_NAME)
+    widget.setup.open_movie(folder / DEMO_FILE)
     widget.run()
     return viewer, widget
 

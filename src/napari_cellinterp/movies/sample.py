@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SAMPLE = TimelapseConfig()
 
+DEMO_FILE = "movie.ome.tif"
+"""Name of the sample's file in the folder of the demo."""
+
 
 @cache
 def _simulated() -> tuple[NDArray[np.uint16], NDArray[np.uint16], TrackTable, pd.Series[str]]:
