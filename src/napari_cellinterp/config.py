@@ -39,7 +39,7 @@ class MovieConfig(Config):
     axes: str | None = Field(
         None,
         pattern=r"^[A-Za-z]+$",
-        description="Meaning of the file's axes, one letter each from T, C, Y, X, such as TYX; default: the file's own.",
+        description="Meaning of the file's axes, a letter each from T, C, Y, X, such as TYX; default: the file's own.",
     )
     channel: int = Field(0, ge=0, description="Channel with the chromatin stain, counted from 0.")
     frame_interval_min: float | None = Field(
@@ -82,7 +82,7 @@ class NucleiConfig(Config):
         4.0,
         ge=0,
         le=100,
-        description="How far a nucleus must rise above the background, in standard deviations of the background's noise.",
+        description="How far a nucleus must rise above the background, in standard deviations of its noise.",
     )
     min_area_fraction: float = Field(
         0.12,
@@ -191,6 +191,14 @@ class RiglConfig(Config):
     batch: int = Field(64, ge=2, description="Crops in a step.")
     learning_rate: float = Field(1e-3, gt=0, description="Of Adam.")
     seed: int = Field(0, description="Seed of all that is random.")
+
+    @model_validator(mode="after")
+    def _sparse_at_last(self) -> Self:
+        if self.warm_up_epochs >= self.n_epochs:
+            raise ValueError(
+                f"the dense warm-up of {self.warm_up_epochs} epochs leaves none of {self.n_epochs} for the sparse phase"
+            )
+        return self
 
 
 class SymbolicConfig(Config):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from napari_cellinterp.config import RiglConfig
 from napari_cellinterp.models.heads import MaskedLinear, NetworkHead
@@ -155,6 +156,12 @@ def test_masks_are_those_of_a_plain_reading_of_the_algorithm():
     assert n_updates == 7  # steps 0, 4, ..., 24 after the warm-up, before 26.25
     assert moved > 5
     assert [int(layer.mask.sum()) for layer in layers] == rigl.n_active
+
+
+@pytest.mark.parametrize(("warm_up", "n_epochs"), [(20, 20), (21, 20)])
+def test_a_warm_up_that_leaves_no_sparse_phase_is_refused(warm_up, n_epochs):
+    with pytest.raises(ValidationError, match=f"warm-up of {warm_up} epochs leaves none of {n_epochs}"):
+        RiglConfig(warm_up_epochs=warm_up, n_epochs=n_epochs)
 
 
 def small_set(n: int = 128):
