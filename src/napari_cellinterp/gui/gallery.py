@@ -168,7 +168,7 @@ class GalleryPage(QWidget):
         table = session.classification.rows
         for row in shown:
             nucleus = table.iloc[int(row)]
-            item = QListWidgetItem(QIcon(blank), f"{nucleus['frame']}: {nucleus['score']:+.1f}")
+            item = QListWidgetItem(QIcon(blank), f"{nucleus['frame']}: {nucleus['score']:+.2f}")
             item.setData(Qt.ItemDataRole.UserRole, int(row))
             item.setToolTip(f"Track {nucleus['track_id']}, frame {nucleus['frame']}, {nucleus['state'] or 'undefined'}")
             self.grid.addItem(item)
@@ -193,7 +193,10 @@ class GalleryPage(QWidget):
     def _on_cut(self, event: CropsCut) -> None:
         for row, x in zip(event.rows, event.x, strict=True):
             colour = colour_of_row(self._session.classification, int(row))
-            self._items[int(row)].setIcon(QIcon(crop_picture(x, ICON_PX, colour)))
+            picture = crop_picture(x, ICON_PX, colour)
+            icon = QIcon(picture)
+            icon.addPixmap(picture, QIcon.Mode.Selected)  # else Qt tints it
+            self._items[int(row)].setIcon(icon)
 
     def _mark_selected(self) -> None:
         item = self._items.get(-1 if self._session.row is None else self._session.row)

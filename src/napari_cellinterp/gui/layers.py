@@ -112,7 +112,7 @@ def movie_from_layer(layer: Image) -> Movie:
         frame_interval_min=_frame_interval_min(layer, axes),
         source=layer.source.path,
     )
-    if axes == "TYX" or "C" not in axes:
+    if "C" not in axes:
         movie = replace(movie, channel_names=(layer.name,))
     _require_order(axes, layer)
     return movie
