@@ -66,7 +66,7 @@ class TimePlot(pg.PlotWidget):
         item = self.getPlotItem()
         item.setMenuEnabled(False)
         item.hideButtons()
-        item.layout.setContentsMargins(0, 8, 10, 0)
+        item.layout.setContentsMargins(0, 8, 10, 5)
         self.setMouseEnabled(x=False, y=False)
         self.cursor = pg.InfiniteLine(0, angle=90)
         self.scene().sigMouseClicked.connect(self._clicked)
