@@ -43,7 +43,7 @@ CONFIG = BundleConfig(
     cnn=HeadConfig(n_epochs=6),
     symbolic=SymbolicConfig(n_generations=60),
 )
-N_TRAIN, N_TEST, N_HEAD_TRAIN, N_HEAD_TEST = 150_000, 20_000, 6_000, 3_000
+N_TRAIN, N_TEST, N_HEAD_TRAIN, N_HEAD_TEST = 100_000, 20_000, 6_000, 3_000
 TRAIN_SEED, TEST_SEED = 0, 1_000_000
 REAL_REPEATS = 2
 REAL_SOURCES = (

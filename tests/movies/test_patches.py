@@ -25,21 +25,25 @@ def raw_crops(n: int = 3, n_channels: int = 1, seed: int = 0) -> np.ndarray:
     return (crops + rng.normal(0, 5, crops.shape)).astype(np.float32)
 
 
-def mirrored(i: int, side: int) -> int:
-    """Index into an image that is mirrored at its edges, the edge pixel twice."""
-    while not 0 <= i < side:
-        i = -1 - i if i < 0 else 2 * side - 1 - i
-    return i
+def fading(i: int, side: int) -> float:
+    """How much of the outermost pixel is left beyond the edge: all up to 8 px, none from 18 px."""
+    outside = max(-i, i - (side - 1), 0)
+    return 0.5 + 0.5 * np.cos(np.pi * min(max((outside - 8) / 10, 0), 1))
 
 
 def slow_crop(planes: np.ndarray, y: float, x: float) -> np.ndarray:
     """One crop at the frame's own scale, pixel by pixel: the reference."""
     n_channels, height, width = planes.shape
+    planes = planes.astype(np.float64)
     top, left = int(np.floor(y + 1)) - 32, int(np.floor(x + 1)) - 32
+    background = np.array([np.sort(plane.ravel())[round((plane.size - 1) * 0.01)] for plane in planes])
     crop = np.empty((n_channels, 64, 64), np.float32)
     for i in range(64):
         for j in range(64):
-            crop[:, i, j] = planes[:, mirrored(top + i, height), mirrored(left + j, width)]
+            row, column = top + i, left + j
+            pixel = planes[:, min(max(row, 0), height - 1), min(max(column, 0), width - 1)]
+            weight = fading(row, height) * fading(column, width)
+            crop[:, i, j] = background + (pixel - background) * weight
     return crop
 
 
@@ -141,7 +145,7 @@ def test_crops_are_those_of_a_slow_reference(n_channels):
     assert crops.shape == (17, n_channels, 64, 64)
     assert crops.dtype == np.float32
     for crop, yi, xi in zip(crops, y, x, strict=True):
-        np.testing.assert_array_equal(crop, slow_crop(planes, yi, xi), err_msg=f"at {yi}, {xi}")
+        np.testing.assert_allclose(crop, slow_crop(planes, yi, xi), rtol=1e-5, atol=0.01, err_msg=f"at {yi}, {xi}")
 
 
 @pytest.mark.parametrize("shift", [1, 2, 7])
@@ -182,23 +186,24 @@ def expected_place(pixel, centre, ratios) -> list[float]:
     return [(p + 0.5) * r - 0.5 - s for p, r, s in zip(pixel, ratios, starts, strict=True)]
 
 
-def test_edge_nuclei_are_kept_and_the_image_goes_on_as_its_mirror_image():
+def test_edge_nuclei_are_kept_and_go_on_beyond_the_edge():
     planes = np.full((2, 100, 100), 20, np.float32)
     planes[1] = 7
     planes[:, :10, :10] = 500
     crops = crop_frame(planes, [0, 99, 99], [0, 99, 0], 1.0)
     assert len(crops) == 3
-    for channel in range(2):
-        inside = crops[0, channel] == 500
-        assert inside.sum() == 400
-        assert inside[21:41, 21:41].all()
-        assert (crops[1, channel] == (20, 7)[channel]).all()
+    for channel, background in enumerate((20, 7)):
+        crop = crops[0, channel]
+        row, column = np.argwhere(crop == crop.max()).min(axis=0)
+        assert (crop[row : row + 18, column : column + 18] == 500).all(), "10 px inside and 8 px beyond"
+        assert crop[0, 0] == background, "faded where the margin ends"
+        assert (crops[1, channel] == background).all()
 
 
 def test_frames_smaller_than_the_border():
     planes = np.random.default_rng(0).integers(0, 99, (1, 9, 13)).astype(np.float32)
     for y, x in [(0, 0), (4, 6), (8, 12)]:
-        np.testing.assert_array_equal(crop_frame(planes, [y], [x], 1.0)[0], slow_crop(planes, y, x))
+        np.testing.assert_allclose(crop_frame(planes, [y], [x], 1.0)[0], slow_crop(planes, y, x), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float16, np.float64])

@@ -57,7 +57,7 @@ def test_folding_changes_no_value(expression):
     [
         ("2*3 + z0", "6 + z0"),
         ("exp(0)*z1 - sin(0)", "1*z1 - 0"),
-        ("z0 + 1 + 2", "z0 + 1 + 2"),
+        ("z0 + 1 + 2", "3 + z0"),
         ("z0 + (1 + 2)", "z0 + 3"),
         ("log(0 - 1) + z0", None),
     ],
@@ -147,3 +147,18 @@ def test_a_rule_is_found_with_the_allowed_inputs_only(rule):
     assert all(a.complexity < b.complexity and a.loss > b.loss for a, b in pairwise(front))
     for c in front:
         assert hinge(c.expression.evaluate(latents), target) == pytest.approx(c.loss)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2*(3*z0)", "6*z0"),
+        ("30 + (-4*(10*z1*(-0.5*z3)))", "30 + 20*(z1*z3)"),
+        ("(z0 + 1) + 2", "3 + z0"),
+        ("(2 + z0) + (3 + z1)", "5 + (z0 + z1)"),
+        ("2*z0 + 3*z1", "2*z0 + 3*z1"),
+        ("exp(2*3)*z0", f"{float(np.exp(6))!r}*z0"),
+    ],
+)
+def test_folding_gathers_constants(text, expected):
+    assert folded(Expression.parse(text)) == Expression.parse(expected)

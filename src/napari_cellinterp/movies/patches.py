@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 BACKGROUND_PERCENTILE = 1.0
 SIGNAL_PERCENTILE = 99.8
+FADING_PX = (8.0, 18.0)
+"""How far beyond the edge of an image the outermost pixels begin and end to fade, model pixels."""
+
 SAME_SCALE = 0.01
 """Relative difference of scale that isn't worth a resampling."""
 
@@ -159,9 +162,10 @@ def resample(planes: ArrayLike, zoom: float) -> Array:
 
 
 class PaddedFrame:
-    """One frame at the model's scale, mirrored at its edges, from which windows are cut.
+    """One frame at the model's scale, from which windows are cut, with a margin in which cut nuclei go on.
 
-    Mirrored, because a nucleus that a plain border cuts in two looks like a metaphase plate.
+    A nucleus that a plain border cuts in two looks like a metaphase plate, and so does a mirrored sliver. In the margin
+    the outermost pixels therefore go on for about a third of a nucleus, and then fade into the background.
 
     Parameters
     ----------
@@ -177,7 +181,14 @@ class PaddedFrame:
         self._size = np.array(scaled.shape[1:])
         self._ratio = self._size / np.array(planes.shape[1:])  # the size is rounded to whole pixels
         half = PATCH_PX // 2
-        self._padded = np.pad(scaled, ((0, 0), (half, half), (half, half)), mode="symmetric")
+        padded = np.pad(scaled, ((0, 0), (half, half), (half, half)), mode="edge")
+        rows, columns = (_fading(int(side), half) for side in self._size)
+        background = _background(planes)[:, None, None]
+        # Only the margin changes: inside, the weights are 1.
+        for band in (np.s_[:, :half], np.s_[:, -half:], np.s_[:, half:-half, :half], np.s_[:, half:-half, -half:]):
+            weights = (rows[:, None] * columns)[band[1:]]
+            padded[band] = background + (padded[band] - background) * weights
+        self._padded = padded
 
     def crop(self, y: ArrayLike, x: ArrayLike) -> Array:
         """Cut a window around each position; see `crop_frame`."""
@@ -194,7 +205,7 @@ class PaddedFrame:
 def crop_frame(planes: ArrayLike, y: ArrayLike, x: ArrayLike, zoom: float) -> Array:
     """Cut a window around each position of one frame, at the model's scale.
 
-    Windows that reach over the edge of the image continue with its mirror image.
+    Beyond the edge of the image its outermost pixels go on and fade into the background (its 1st percentile).
 
     Parameters
     ----------
@@ -211,6 +222,24 @@ def crop_frame(planes: ArrayLike, y: ArrayLike, x: ArrayLike, zoom: float) -> Ar
         Raw crops, for `normalise`.
     """
     return PaddedFrame(planes, zoom).crop(y, x)
+
+
+def _fading(side: int, margin: int) -> Array:
+    """Weights along an axis with margins, (side + 2 margin,): 1 inside and near, falling to 0 along a cosine."""
+    i = np.arange(side + 2 * margin)
+    outside = np.maximum(0, np.maximum(margin - i, i - (side + margin - 1)))
+    start, end = FADING_PX
+    return (0.5 + 0.5 * np.cos(np.pi * np.clip((outside - start) / (end - start), 0, 1))).astype(np.float32)
+
+
+def _background(planes: NDArray[np.generic]) -> Array:
+    """Low percentile of each plane, from at most about 65,000 of its pixels; non-finite pixels don't count."""
+    step = max(1, int(np.sqrt(planes.shape[1] * planes.shape[2] / 65536)))
+    sample = planes[:, ::step, ::step].reshape(len(planes), -1).astype(np.float32)
+    sample = np.where(np.isfinite(sample), sample, np.inf)
+    rank = round((sample.shape[1] - 1) * BACKGROUND_PERCENTILE / 100)
+    low = np.partition(sample, rank, axis=1)[:, rank]
+    return np.where(np.isfinite(low), low, 0).astype(np.float32)
 
 
 def patches_from_images(images: ArrayLike, zoom: float) -> Patches:

@@ -154,7 +154,10 @@ def _rebuild(node: Node, remaining: Iterator[float]) -> Node:
 
 
 def folded(expression: Expression) -> Expression:
-    """Return the formula with operations on constants alone carried out: the engine leaves many."""
+    """Return the formula with operations on constants alone carried out: the engine leaves many.
+
+    Constant factors of a product, and constant terms of a sum, become one: ``2*(3*z0)`` is ``6*z0``.
+    """
     return Expression(_fold(expression.root))
 
 
@@ -162,11 +165,37 @@ def _fold(node: Node) -> Node:
     if isinstance(node, Unary):
         node = Unary(node.operator, _fold(node.argument))
     elif isinstance(node, Binary):
-        node = Binary(node.operator, _fold(node.left), _fold(node.right))
+        node = _gathered(Binary(node.operator, _fold(node.left), _fold(node.right)))
     if isinstance(node, Constant | Latent) or any(isinstance(n, Latent) for n in walk(node)):
         return node
     value = float(Expression(node).evaluate(np.zeros((1, 1)))[0])
     return Constant(value) if np.isfinite(value) else node
+
+
+def _gathered(node: Binary) -> Node:
+    """Bring the constants of a product of products, or of a sum of sums, into one at its front."""
+    if node.operator not in ("*", "+"):
+        return node
+    parts = [_apart(side, node.operator) for side in (node.left, node.right)]
+    constants = [constant for constant, _ in parts if constant is not None]
+    rests = [rest for _, rest in parts if rest is not None]
+    if len(constants) < 2 or not rests:
+        return node
+    value = constants[0] * constants[1] if node.operator == "*" else constants[0] + constants[1]
+    rest = rests[0] if len(rests) == 1 else Binary(node.operator, *rests)
+    return Binary(node.operator, Constant(value), rest) if np.isfinite(value) else node
+
+
+def _apart(node: Node, operator: str) -> tuple[float | None, Node | None]:
+    """Constant of a product or sum, and what is left without it; None for what isn't there."""
+    if isinstance(node, Constant):
+        return node.value, None
+    if isinstance(node, Binary) and node.operator == operator:
+        if isinstance(node.left, Constant):
+            return node.left.value, node.right
+        if isinstance(node.right, Constant):
+            return node.right.value, node.left
+    return None, node
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
