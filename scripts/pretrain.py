@@ -40,6 +40,7 @@ CONFIG = BundleConfig(
         "neither class: expect either answer for them."
     ),
     vae=VaeConfig(n_images=1_600_000),
+    head=HeadConfig(n_epochs=30),
     cnn=HeadConfig(n_epochs=6),
     symbolic=SymbolicConfig(n_generations=60),
 )

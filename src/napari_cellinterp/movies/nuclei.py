@@ -71,7 +71,9 @@ def _flatten(image: ArrayLike, diameter_px: float) -> tuple[Array, float]:
     low = ndimage.percentile_filter(smooth[::step, ::step], 5, size=window, mode="nearest")
     low = ndimage.gaussian_filter(low, window / 2)
     background = ndimage.zoom(low, [n / m for n, m in zip(raw.shape, low.shape, strict=True)], order=1)
-    return smooth - background, _noise(raw) / (2 * np.sqrt(np.pi) * SMOOTHING_PX)
+    noise = _noise(raw) / (2 * np.sqrt(np.pi) * SMOOTHING_PX)
+    # The 5th percentile of noise lies 1.64 standard deviations below the background that it surrounds.
+    return smooth - background - 1.64 * noise, noise
 
 
 def _noise(raw: Array) -> float:

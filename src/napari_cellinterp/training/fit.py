@@ -123,7 +123,7 @@ def _fit(
     rigl: Rigl | None = None,
 ) -> Iterator[Event]:
     rng = np.random.default_rng(config.seed)
-    optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
+    optimiser = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
     for epoch in range(1, config.n_epochs + 1):
         model.train()
         total, n_batches = 0.0, 0
