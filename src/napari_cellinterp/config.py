@@ -167,7 +167,17 @@ class VaeConfig(Config):
     seed: int = Field(0, description="Seed of all that is random.")
 
 
-class HeadConfig(Config):
+class WeightedConfig(Config):
+    """What all trainings of heads share."""
+
+    interphase_weight: float = Field(
+        1.0,
+        gt=0,
+        description="How much more an interphase crop counts than a metaphase one; above 1, false plates get rarer.",
+    )
+
+
+class HeadConfig(WeightedConfig):
     """Training of a dense head or a CNN (Soelistyo & Lowe, appendix B.2)."""
 
     n_epochs: int = Field(60, ge=1, description="Passes over the training crops.")
@@ -177,7 +187,7 @@ class HeadConfig(Config):
     seed: int = Field(0, description="Seed of all that is random.")
 
 
-class RiglConfig(Config):
+class RiglConfig(WeightedConfig):
     """Training of a sparse head with modified RigL (Soelistyo & Lowe, appendix B.3, algorithm 1)."""
 
     sparsity: float = Field(0.951, ge=0, lt=1, description="Share of weights that are zero, S.")
@@ -201,7 +211,7 @@ class RiglConfig(Config):
         return self
 
 
-class SymbolicConfig(Config):
+class SymbolicConfig(WeightedConfig):
     """Search for a symbolic head (Soelistyo & Lowe, appendix B.4)."""
 
     max_size: int = Field(20, ge=1, le=100, description="Largest complexity of a formula.")

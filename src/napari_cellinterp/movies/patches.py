@@ -229,14 +229,15 @@ def _fading(side: int, margin: int) -> Array:
     i = np.arange(side + 2 * margin)
     outside = np.maximum(0, np.maximum(margin - i, i - (side + margin - 1)))
     start, end = FADING_PX
-    return (0.5 + 0.5 * np.cos(np.pi * np.clip((outside - start) / (end - start), 0, 1))).astype(np.float32)
+    angle = np.pi * np.clip((outside - start) / (end - start), 0, 1)
+    return np.asarray(0.5 + 0.5 * np.cos(angle), np.float32)
 
 
 def _background(planes: NDArray[np.generic]) -> Array:
     """Low percentile of each plane, from at most about 65,000 of its pixels; non-finite pixels don't count."""
     step = max(1, int(np.sqrt(planes.shape[1] * planes.shape[2] / 65536)))
     sample = planes[:, ::step, ::step].reshape(len(planes), -1).astype(np.float32)
-    sample = np.where(np.isfinite(sample), sample, np.inf)
+    sample[~np.isfinite(sample)] = np.inf
     rank = round((sample.shape[1] - 1) * BACKGROUND_PERCENTILE / 100)
     low = np.partition(sample, rank, axis=1)[:, rank]
     return np.where(np.isfinite(low), low, 0).astype(np.float32)

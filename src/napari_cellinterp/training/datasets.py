@@ -104,7 +104,7 @@ def simulate_scene_crops(seed: int) -> LabelledCrops:
 def simulate_crops(n_crops: int, first_seed: int, n_processes: int = 2) -> Iterator[LabelledCrops]:
     """Simulate scenes in worker processes until there are enough crops; scene by scene, in order of their seeds."""
     n = 0
-    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"), initializer=one_thread) as pool:
         seed = first_seed
         while n < n_crops:
             for crops in pool.map(simulate_scene_crops, range(seed, seed + 8 * n_processes)):
@@ -113,7 +113,8 @@ def simulate_crops(n_crops: int, first_seed: int, n_processes: int = 2) -> Itera
             seed += 8 * n_processes
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """Keep a worker process to one core: several that each use all of them wait for each other."""
     import torch
 
     torch.set_num_threads(1)

@@ -109,9 +109,10 @@ def _batches(n: int, batch: int, rng: np.random.Generator) -> Iterator[Tensor]:
         yield order[start : start + batch]
 
 
-def _score_loss(scores: Tensor, target: Tensor) -> Tensor:
+def _score_loss(scores: Tensor, target: Tensor, interphase_weight: float) -> Tensor:
     """Binary cross-entropy on the score; the target is -1 or +1."""
-    return binary_cross_entropy_with_logits(scores[:, 0], (target + 1) / 2)
+    weight = torch.where(target < 0, interphase_weight, 1.0)
+    return binary_cross_entropy_with_logits(scores[:, 0], (target + 1) / 2, weight / weight.mean())
 
 
 def _fit(
@@ -129,7 +130,7 @@ def _fit(
         total, n_batches = 0.0, 0
         for rows in _batches(len(target), config.batch, rng):
             scores = model(batch_of(rows, int(rng.integers(N_TURNS))))
-            loss = _score_loss(scores, target[rows])
+            loss = _score_loss(scores, target[rows], config.interphase_weight)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             if rigl is None or not rigl.update():

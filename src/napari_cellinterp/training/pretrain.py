@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -29,12 +33,12 @@ from napari_cellinterp.models.bundle_info import (
 from napari_cellinterp.models.complexity import dense_expression_size, sparse_expression_size, tree_size
 from napari_cellinterp.models.heads import Cnn, MaskedLinear, NetworkHead, SymbolicHead
 from napari_cellinterp.models.novelty import NoveltyModel, Population, crop_statistics
-from napari_cellinterp.training.datasets import LabelledCrops, binary_target
+from napari_cellinterp.training.datasets import LabelledCrops, binary_target, one_thread
 from napari_cellinterp.training.fit import encode_all, encode_turns, fit_cnn, fit_dense, fit_sparse
 from napari_cellinterp.training.symbolic import Candidate, pareto_front, search_formulas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,6 +56,8 @@ NOVEL_SHARE = 0.002
 N_QUANTILES = 201
 N_POPULATION = 3000
 SYMBOLIC_CROPS = 4000
+
+T = TypeVar("T")
 
 
 class BundleConfig(Config):
@@ -118,6 +124,7 @@ def train_heads(
     test: Split,
     held_out: LabelledCrops,
     config: BundleConfig,
+    n_processes: int = 1,
 ) -> Job[ModelBundle]:
     """Train the heads of schemes 2 to 4 on a finished beta-TCVAE, and put the bundle together.
 
@@ -135,23 +142,20 @@ def train_heads(
         All states, from the scenes of ``test``: the population that the bundle carries.
     config : BundleConfig
         Settings.
+    n_processes : int
+        Runs that are trained side by side.
 
     Yields
     ------
     EpochFinished
-        From each training.
+        After each run.
     """
-    turned = encode_turns(encoder, train.images)
+    turned, seeds = encode_turns(encoder, train.images), range(config.n_runs)
     target = torch.from_numpy(train.target)
-    dense, sparse = [], []
-    for seed in range(config.n_runs):
-        dense.append((yield from fit_dense(turned, target, _seeded(config.head, seed))))
-        sparse.append((yield from fit_sparse(turned, target, _seeded(config.rigl, seed))))
-    fronts = []
-    for seed in range(config.n_runs):
-        symbolic = _seeded(config.symbolic, seed)
-        fronts.append(_search(turned, train, dense[seed], kept_latents(sparse), symbolic))
-        yield EpochFinished(seed + 1, config.n_runs, "symbolic", (("loss", fronts[-1][-1].loss),))
+    networks = partial(_train_networks, turned, target, config)
+    dense, sparse = zip(*(yield from _side_by_side("dense and sparse", networks, seeds, n_processes)), strict=True)
+    search = partial(_search, turned, train.target, dense, kept_latents(sparse), config.symbolic)
+    fronts = yield from _side_by_side("symbolic", search, seeds, n_processes)
     latents = encode_all(encoder, test.images)[0]
     images = torch.from_numpy(test.images).float() / 255
     formulas = [SymbolicHead([_chosen(front).expression]) for front in fronts]
@@ -166,6 +170,34 @@ def train_heads(
     infos = {name: info for name, (_, info) in kept.items()}
     infos["symbolic"] = _with_front(infos["symbolic"], heads["symbolic"], fronts, latents, test.target)
     return assemble(encoder, decoder, heads, infos, held_out, config)
+
+
+def _side_by_side(name: str, run: Callable[[int], T], seeds: range, n_processes: int) -> Job[list[T]]:
+    """Call a run for each seed, several processes at once; give the results in order."""
+    found: list[T] = []
+    with ExitStack() as stack:
+        results: Iterator[T] = map(run, seeds)
+        if n_processes > 1:
+            pool = ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"), initializer=one_thread)
+            results = stack.enter_context(pool).map(run, seeds)
+        for result in results:
+            found.append(result)
+            yield EpochFinished(len(found), len(seeds), name, ())
+    return found
+
+
+def _train_networks(turned: Tensor, target: Tensor, config: BundleConfig, seed: int) -> tuple[NetworkHead, NetworkHead]:
+    """Train a dense and a sparse head."""
+    dense = _result(fit_dense(turned, target, _seeded(config.head, seed)))
+    return dense, _result(fit_sparse(turned, target, _seeded(config.rigl, seed)))
+
+
+def _result(job: Job[T]) -> T:
+    while True:
+        try:
+            next(job)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
 
 
 SeededConfig = TypeVar("SeededConfig", HeadConfig, RiglConfig, SymbolicConfig)
@@ -280,15 +312,21 @@ def _calibrated(scores: NDArray[np.float64], target: NDArray[np.float32]) -> Cal
 
 
 def _search(
-    turned: Tensor, train: Split, dense: nn.Module, inputs: Sequence[int], config: SymbolicConfig
+    turned: Tensor,
+    target: NDArray[np.float32],
+    dense: Sequence[nn.Module],
+    inputs: Sequence[int],
+    config: SymbolicConfig,
+    seed: int,
 ) -> list[Candidate]:
-    rng = np.random.default_rng(config.seed)
-    rows = rng.permutation(len(train.target))[:SYMBOLIC_CROPS]
+    """Search for formulas on a part of the crops, each under a random turn."""
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(target))[:SYMBOLIC_CROPS]
     turns = rng.integers(0, len(turned), len(rows))
     latents = turned[torch.from_numpy(turns), torch.from_numpy(rows)]
-    margin = scores_of(dense, latents)
-    target = train.target[rows].astype(np.float64)
-    return search_formulas(latents.double().numpy(), target, margin, inputs, config)
+    margin = scores_of(dense[seed], latents)
+    chosen = target[rows].astype(np.float64)
+    return search_formulas(latents.double().numpy(), chosen, margin, inputs, _seeded(config, seed))
 
 
 def _chosen(front: Sequence[Candidate]) -> Candidate:

@@ -106,24 +106,24 @@ def refine(texts: Sequence[str], latents: Floats, target: Floats, config: Symbol
             expression = folded(Expression.parse(text))
         except ExpressionError:  # beyond the depth that we read; a simpler one will do
             continue
-        candidate = _refined(expression, latents, target)
+        candidate = _refined(expression, latents, target, config.interphase_weight)
         if candidate.complexity <= config.max_size:
             found.append(candidate)
     return pareto_front(found)
 
 
-def hinge(scores: Floats, target: Floats) -> float:
-    """Mean of max(0, 1 - y f); undefined scores count as a large loss."""
-    loss = np.maximum(0, 1 - target * scores)
-    return float(np.where(np.isfinite(scores), loss, UNDEFINED_LOSS).mean())
+def hinge(scores: Floats, target: Floats, interphase_weight: float = 1.0) -> float:
+    """Mean of max(0, 1 - y f), weighted by class; undefined scores count as a large loss."""
+    loss = np.where(np.isfinite(scores), np.maximum(0, 1 - target * scores), UNDEFINED_LOSS)
+    return float(np.average(loss, weights=np.where(target < 0, interphase_weight, 1.0)))
 
 
-def _refined(expression: Expression, latents: Floats, target: Floats) -> Candidate:
+def _refined(expression: Expression, latents: Floats, target: Floats, interphase_weight: float) -> Candidate:
     start = np.array([node.value for node in walk(expression.root) if isinstance(node, Constant)])
     best = expression
     if len(start):
         result = minimize(
-            lambda values: hinge(with_constants(expression, values).evaluate(latents), target),
+            lambda values: hinge(with_constants(expression, values).evaluate(latents), target, interphase_weight),
             start,
             method="Nelder-Mead",
             options={"maxfev": 100 * len(start)},
@@ -131,7 +131,7 @@ def _refined(expression: Expression, latents: Floats, target: Floats) -> Candida
         rounded = [float(f"{value:.{DIGITS}g}") for value in result.x]
         best = with_constants(expression, rounded)
     scores = best.evaluate(latents)
-    return Candidate(best, hinge(scores, target), float(((scores >= 0) == (target > 0)).mean()))
+    return Candidate(best, hinge(scores, target, interphase_weight), float(((scores >= 0) == (target > 0)).mean()))
 
 
 def with_constants(expression: Expression, values: Sequence[float] | Floats) -> Expression:
