@@ -171,3 +171,17 @@ def test_interrupting_leaves_nothing_half_written(tmp_path, tiny_bundle_path):
     assert "Cancelled" in errors
     assert "Traceback" not in errors
     assert not any(out.iterdir())
+
+
+@pytest.mark.slow
+def test_the_demo_works_with_nothing_given(call, tmp_path):
+    code, said, errors = call("demo", "--out", tmp_path, "--no-view")
+    assert code == 0, errors
+    assert {p.name for p in tmp_path.iterdir()} == RESULTS | {"movie.ome.tif"}
+    found, known, right = (int(said.split(before)[1].split(after)[0]) for before, after in SAID)
+    assert found > 0.95 * known
+    assert right > 0.95 * found
+
+
+SAID = (("simulation: ", " of "), (" of ", " interphase"), ("found, ", " of them"))
+"""What stands before and after the demo's numbers of nuclei found, known, and right."""
