@@ -40,7 +40,12 @@ N_REPEATS = 5
 def simulate(folder: Path, n_frames: int, side: int, n_nuclei: int) -> tuple[Movie, TrackTable]:
     """Simulate a movie on disk, with its true tracks."""
     config = TimelapseConfig(
-        n_frames=n_frames, height=side, width=side, n_nuclei=n_nuclei, nucleus_diameter_px=DIAMETER_PX, share_dividing=0.1
+        n_frames=n_frames,
+        height=side,
+        width=side,
+        n_nuclei=n_nuclei,
+        nucleus_diameter_px=DIAMETER_PX,
+        share_dividing=0.1,
     )
     path, truth = folder / f"movie-{side}.tif", []
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
