@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.events import Event
     from napari_cellinterp.models.vae import Decoder, Encoder
 
-INTERPHASE_WEIGHT = 4.0
+INTERPHASE_WEIGHT = 2.0
 """In culture, metaphases are few: a false plate among many interphase nuclei costs more than a missed one."""
 
 CONFIG = BundleConfig(
@@ -46,7 +46,7 @@ CONFIG = BundleConfig(
     head=HeadConfig(n_epochs=30, interphase_weight=INTERPHASE_WEIGHT),
     cnn=HeadConfig(n_epochs=6),
     rigl=RiglConfig(interphase_weight=INTERPHASE_WEIGHT),
-    symbolic=SymbolicConfig(n_generations=30, population=600, interphase_weight=INTERPHASE_WEIGHT),
+    symbolic=SymbolicConfig(n_generations=50, population=800, interphase_weight=INTERPHASE_WEIGHT),
 )
 N_TRAIN, N_TEST, N_HEAD_TRAIN, N_HEAD_TEST = 100_000, 20_000, 6_000, 3_000
 TRAIN_SEED, TEST_SEED = 0, 1_000_000

@@ -217,6 +217,8 @@ def save_bundle(bundle: ModelBundle, folder: Path) -> Path:
         info = bundle.info.model_copy(update={"files": files})
         (beside / INFO_NAME).write_text(info.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
         beside.chmod(0o755)
+        for path in beside.iterdir():  # safetensors keeps its files to their owner
+            path.chmod(0o644)
         _swap(beside, folder)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
