@@ -60,6 +60,7 @@ def main() -> None:
     rows = result.rows
     metaphase = rows.index[(rows["frame"] == t) & (rows["state"] == "metaphase")]
     widget.select(int(metaphase[0]))
+    widget.tabs.setCurrentIndex(2)
     shot("nucleus")
     widget.tabs.setCurrentIndex(3)
     shot("gallery")

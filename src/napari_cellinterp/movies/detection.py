@@ -127,7 +127,8 @@ def _why_no_nuclei(movie: Movie, given: GivenMasks | None, config: ClassifyConfi
         return "The label image has no nuclei: all of it is 0.", "Give labels with ids from 1, or let nuclei be found."
     return (
         f"No nuclei were found in any of the {movie.n_frames} frames of channel {config.movie.channel}.",
-        "Check the channel, give the diameter of a nucleus (--nucleus-diameter-px), or give a label image (--labels).",
+        "Check the channel, give the diameter of a nucleus (--nucleus-diameter-px; Scale in the viewer), or give a "
+        "label image (--labels; Source in the viewer).",
     )
 
 

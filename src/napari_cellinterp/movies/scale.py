@@ -83,7 +83,7 @@ def choose_scale(
     if by_file is None:
         raise OptionError(
             "Nothing tells how large the nuclei are: no masks, and no pixel size in the file.",
-            "Give the diameter of an interphase nucleus in pixels (--nucleus-diameter-px).",
+            "Give the diameter of an interphase nucleus in pixels (--nucleus-diameter-px; Scale in the viewer).",
         )
     return _checked(by_file)
 
@@ -94,13 +94,13 @@ def _by_nuclei(diameters_px: NDArray[np.float64], by_file: Scale | None, referen
     if len(diameters_px) < MIN_NUCLEI:
         warning = (
             f"The scale rests on only {len(diameters_px)} nuclei (median diameter {diameter:.1f} px). "
-            "If they aren't typical, give --nucleus-diameter-px."
+            "If they aren't typical, give the nuclear diameter (--nucleus-diameter-px; Scale in the viewer)."
         )
     elif by_file is not None and not 1 / (1 + DISAGREEMENT) <= zoom / by_file.zoom <= 1 + DISAGREEMENT:
         warning = (
             f"Nuclei of {diameter:.1f} px (median) and the {by_file.reason} disagree about the scale "
             f"({zoom:.2f} and {by_file.zoom:.2f} model pixels per pixel). The nuclei were followed; give "
-            "--pixel-size-um to follow the file."
+            "the pixel size to follow the file (--pixel-size-um; Scale in the viewer)."
         )
     return Scale(zoom, f"median diameter of {diameter:.1f} px of {len(diameters_px)} nuclei", warning)
 
@@ -110,6 +110,6 @@ def _checked(scale: Scale) -> Scale:
         raise OptionError(
             f"The scale ({scale.reason}) would zoom by {scale.zoom:.3g}, beyond {ZOOM_LIMITS[0]:.3g} to "
             f"{ZOOM_LIMITS[1]:g}.",
-            "Give the diameter of an interphase nucleus in pixels (--nucleus-diameter-px).",
+            "Give the diameter of an interphase nucleus in pixels (--nucleus-diameter-px; Scale in the viewer).",
         )
     return scale
