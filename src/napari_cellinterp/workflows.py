@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.errors import NucleiError
@@ -29,10 +31,10 @@ from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import find_bundle, read_info
 from napari_cellinterp.models.classifier import Classifier
 from napari_cellinterp.models.novelty import FLAGS
-from napari_cellinterp.movies.crops import BLOCK, crop_blocks, one_ahead
+from napari_cellinterp.movies.crops import BLOCK, crop_blocks, in_threads, raw_blocks
 from napari_cellinterp.movies.detection import claim, detect
 from napari_cellinterp.movies.masks import GivenMasks
-from napari_cellinterp.movies.patches import patches_from_images
+from napari_cellinterp.movies.patches import normalise, patches_from_images
 from napari_cellinterp.movies.scale import Scale, choose_scale
 from napari_cellinterp.movies.stack import Movie, check_labels, movie_from_array, open_labels, open_movie
 from napari_cellinterp.movies.track_table import TrackTable
@@ -308,10 +310,21 @@ def score_nuclei(
     """
     channels = range(channel, channel + classifier.bundle.info.n_channels)
     movie.check_channel(channels[-1])
+
+    def score(block: tuple[int, NDArray[np.float32]]) -> tuple[int, pd.DataFrame]:
+        frame, raw = block
+        return frame, score_columns(classifier(normalise(raw)), classifier.bundle.info.classes)
+
     parts = []
-    for frame, patches in one_ahead(crop_blocks(movie, tracks, channels, zoom)):
-        parts.append(score_columns(classifier(patches), classifier.bundle.info.classes))
-        yield FrameClassified(frame + 1, movie.n_frames, len(patches))
+    blocks = raw_blocks(movie, tracks, channels, zoom)
+    n_threads = torch.get_num_threads()
+    try:
+        # Several blocks side by side, each on one core: faster than one block whose layers wait for all cores.
+        for frame, scores in in_threads(score, blocks, n_threads, partial(torch.set_num_threads, 1)):
+            parts.append(scores)
+            yield FrameClassified(frame + 1, movie.n_frames, len(scores))
+    finally:
+        torch.set_num_threads(n_threads)
     return pd.concat(parts, ignore_index=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from skimage.io import imsave
 
 from napari_cellinterp.errors import PatchesError
 from napari_cellinterp.movies import crops as crops_module
-from napari_cellinterp.movies.crops import crop_blocks, one_ahead, read_crops
+from napari_cellinterp.movies.crops import crop_blocks, in_threads, read_crops
 from napari_cellinterp.movies.patches import crop_frame, normalise
 from napari_cellinterp.movies.stack import movie_from_array
 from napari_cellinterp.movies.track_table import TrackTable
@@ -39,36 +40,44 @@ def test_blocks_hold_all_crops_in_the_order_of_the_table(monkeypatch, block):
     assert [frame for frame, _ in blocks] == [table.rows["frame"].iloc[end - 1] for end in np.cumsum(sizes)]
 
 
-def test_one_ahead_gives_all_in_order_from_another_thread():
-    threads = []
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_threads_give_all_results_in_order(n_threads):
+    threads = set()
 
-    def made():
-        for i in range(5):
-            threads.append(threading.current_thread())
-            yield i
+    def work(i):
+        threads.add(threading.current_thread())
+        time.sleep(0.002 * (5 - i % 5))
+        return 10 * i
 
-    assert list(one_ahead(made())) == list(range(5))
+    assert list(in_threads(work, iter(range(20)), n_threads)) == list(range(0, 200, 10))
     assert threading.current_thread() not in threads
-    assert list(one_ahead(iter([]))) == []
+    assert list(in_threads(work, iter([]), n_threads)) == []
 
 
-def test_one_ahead_is_one_ahead_and_no_more():
+def test_few_items_are_under_way_and_none_once_it_is_closed():
     made = []
-    items = one_ahead(made.append(i) or i for i in range(10))
-    assert next(items) == 0
-    items.close()
-    assert made in ([0], [0, 1])
+    results = in_threads(lambda i: i, (made.append(i) or i for i in range(100)), 2)
+    assert next(results) == 0
+    assert made == [0, 1, 2]
+    results.close()
+    assert made == [0, 1, 2]
 
 
-def test_an_error_of_the_maker_reaches_the_user():
-    def failing():
+@pytest.mark.parametrize("where", ["making", "work"])
+def test_an_error_in_a_thread_or_of_the_maker_reaches_the_user(where):
+    def made():
         yield 1
-        raise RuntimeError("no more")
+        if where == "making":
+            raise RuntimeError("no more")
+        yield 2
 
-    items = one_ahead(failing())
-    assert next(items) == 1
+    def work(i):
+        if i == 2:
+            raise RuntimeError("no more")
+        return i
+
     with pytest.raises(RuntimeError, match="no more"):
-        next(items)
+        list(in_threads(work, made(), 1))
 
 
 def test_npz_files_and_folders(tmp_path):

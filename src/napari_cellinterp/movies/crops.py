@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,13 +13,15 @@ from napari_cellinterp.errors import PatchesError
 from napari_cellinterp.movies.patches import PaddedFrame, Patches, normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
     from napari_cellinterp.movies.stack import Movie
     from napari_cellinterp.movies.track_table import TrackTable
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 BLOCK = 512
@@ -36,6 +38,14 @@ def crop_blocks(movie: Movie, tracks: TrackTable, channels: range, zoom: float) 
     patches : Patches
         At least `BLOCK` of them, but for the last block, and less than twice as many.
     """
+    for frame, raw in raw_blocks(movie, tracks, channels, zoom):
+        yield frame, normalise(raw)
+
+
+def raw_blocks(
+    movie: Movie, tracks: TrackTable, channels: range, zoom: float
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Like `crop_blocks`, but give raw crops, (n, n_channels, 64, 64) float32, for `normalise`."""
     waiting: list[NDArray[np.float32]] = []
     y, x = tracks.rows["y"].to_numpy(), tracks.rows["x"].to_numpy()
     t = 0
@@ -45,20 +55,38 @@ def crop_blocks(movie: Movie, tracks: TrackTable, channels: range, zoom: float) 
             piece = slice(start, min(start + BLOCK, rows.stop))
             waiting.append(frame.crop(y[piece], x[piece]))
             if sum(map(len, waiting)) >= BLOCK:
-                yield t, normalise(np.concatenate(waiting))
+                yield t, np.concatenate(waiting)
                 waiting = []
     if waiting:
-        yield t, normalise(np.concatenate(waiting))
+        yield t, np.concatenate(waiting)
 
 
-def one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Make the next item in a thread while the current one is used: crops are cut while the network runs."""
-    take = partial(next, items, None)
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(take)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(take)
-            yield item
+def in_threads(
+    work: Callable[[S], T], items: Iterator[S], n_threads: int, start: Callable[[], None] | None = None
+) -> Iterator[T]:
+    """Work on items in threads; give the results in the order of the items.
+
+    At most one item more than there are threads is under way, so that memory holds few.
+
+    Parameters
+    ----------
+    work : callable
+        What is done with an item.
+    items : iterator
+        Made one by one in the calling thread.
+    n_threads : int
+        Threads.
+    start : callable, optional
+        Called first in each thread.
+    """
+    under_way: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(n_threads, initializer=start) as pool:
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) > n_threads:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def read_crops(path: str | Path) -> NDArray[Any]:

@@ -61,9 +61,11 @@ def estimate_diameter(image: ArrayLike, config: NucleiConfig) -> float | None:
 
 def _flatten(image: ArrayLike, diameter_px: float) -> tuple[Array, float]:
     """Take background and pixel noise out: the signal above the local background, and the noise left in it."""
-    raw = np.asarray(image, np.float32)
-    finite = np.isfinite(raw)
-    raw = np.where(finite, raw, raw[finite].min() if finite.any() else 0).astype(np.float32)
+    pixels = np.asarray(image)
+    finite = np.isfinite(pixels)
+    lowest = pixels[finite].min() if finite.any() else 0
+    # A large offset of the camera goes before single precision would round the signal.
+    raw = np.subtract(np.where(finite, pixels, lowest), lowest, dtype=np.float64).astype(np.float32)
     smooth = ndimage.gaussian_filter(raw, SMOOTHING_PX)
     # The background is the lower envelope on a coarse grid: minimum, then smooth.
     step = max(1, int(diameter_px / 8))
