@@ -185,9 +185,10 @@ class PaddedFrame:
         rows, columns = (_fading(int(side), half) for side in self._size)
         background = _background(planes)[:, None, None]
         # Only the margin changes: inside, the weights are 1.
-        for band in (np.s_[:, :half], np.s_[:, -half:], np.s_[:, half:-half, :half], np.s_[:, half:-half, -half:]):
-            weights = (rows[:, None] * columns)[band[1:]]
-            padded[band] = background + (padded[band] - background) * weights
+        all_, top, bottom, inside = slice(None), slice(half), slice(-half, None), slice(half, -half)
+        for y, x in ((top, all_), (bottom, all_), (inside, top), (inside, bottom)):
+            weights = rows[y, None] * columns[x]
+            padded[:, y, x] = background + (padded[:, y, x] - background) * weights
         self._padded = padded
 
     def crop(self, y: ArrayLike, x: ArrayLike) -> Array:
