@@ -8,7 +8,7 @@ from torch.nn.functional import mish
 
 
 class Mish(nn.Module):
-    """Mish, four times faster where no gradient is wanted.
+    """Mish, faster where no gradient is wanted.
 
     With t = e^x, tanh(log(1 + t)) = 1 - 2 / ((1 + t)^2 + 1): one exponential and a few passes that all use the
     processor's vectors. Infinity is no problem: the fraction becomes 0 and Mish becomes x, as it should.
