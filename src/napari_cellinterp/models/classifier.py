@@ -9,9 +9,12 @@ import numpy as np
 import torch
 
 from napari_cellinterp.errors import PatchesError
+from napari_cellinterp.models.compiled import BATCH, CompiledEncoder, is_available
 from napari_cellinterp.models.novelty import crop_statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_cellinterp.config import HeadName
@@ -19,9 +22,6 @@ if TYPE_CHECKING:
     from napari_cellinterp.movies.patches import Patches
 
     Array = NDArray[np.float32]
-
-BATCH = 64
-"""Patches in a forward pass; the first layers' outputs of larger ones fall out of the cache."""
 
 UNDEFINED = -1
 """State of a nucleus whose score is undefined."""
@@ -87,7 +87,7 @@ class Classifier:
     def __init__(self, bundle: ModelBundle, head: HeadName, *, reconstruct: bool = False) -> None:
         self.bundle, self.head_name, self.reconstruct = bundle, head, reconstruct
         self._head = bundle.head(head)
-        self._encoder = bundle.encoder
+        self._compiled = CompiledEncoder(bundle.encoder, torch.get_num_threads()) if is_available() else None
         self._calibration = bundle.info.heads[head].calibration
         self._novelty = bundle.novelty_model()
 
@@ -114,24 +114,35 @@ class Classifier:
         flag = self._novelty.flags(patches, statistics, novelty)
         return Scores(scores, state, probability, latents, novelty, flag, errors)
 
-    def encode(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the latents, (n, n_latents), of patches (n, n_channels, 64, 64)."""
-        return self._encoder.encode(batch)
+    @torch.inference_mode()
+    def encode(self, x: Array) -> Array:
+        """Return the mean of the latents, (n, n_latents) float32, of patches (n, n_channels, 64, 64) float32."""
+        if self._compiled is not None:
+            return self._compiled(x)
+        return _in_batches(self.bundle.encoder.encode, x, self.bundle.info.n_latents)
 
     @torch.inference_mode()
     def _forward(self, x: Array) -> tuple[Array, Array, Array | None]:
-        n_latents, n_scores = self.bundle.info.n_latents, self.bundle.info.n_scores
-        scores, latents = np.empty((len(x), n_scores), np.float32), np.empty((len(x), n_latents), np.float32)
-        errors = np.empty(len(x), np.float32) if self.reconstruct else None
+        latents = self.encode(x)
+        scores = _in_batches(self._head, x if self.head_name == "cnn" else latents, self.bundle.info.n_scores)
+        return scores, latents, self._reconstruction_errors(x, latents) if self.reconstruct else None
+
+    def _reconstruction_errors(self, x: Array, latents: Array) -> Array:
+        errors = np.empty(len(x), np.float32)
         for start in range(0, len(x), BATCH):
             rows = slice(start, start + BATCH)
-            batch = torch.from_numpy(x[rows])
-            z = self.encode(batch)
-            latents[rows] = z.numpy()
-            scores[rows] = self._head(batch if self.head_name == "cnn" else z).numpy()
-            if errors is not None:
-                errors[rows] = (self.bundle.decoder(z) - batch).square().mean(dim=(1, 2, 3)).numpy()
-        return scores, latents, errors
+            decoded = self.bundle.decoder(torch.from_numpy(latents[rows])).numpy()
+            errors[rows] = np.square(decoded - x[rows]).mean(axis=(1, 2, 3))
+        return errors
+
+
+def _in_batches(network: Callable[[torch.Tensor], torch.Tensor], x: Array, n_outputs: int) -> Array:
+    """Return what a network says of each row of x, (n, n_outputs) float32."""
+    outputs = np.empty((len(x), n_outputs), np.float32)
+    for start in range(0, len(x), BATCH):
+        rows = slice(start, start + BATCH)
+        outputs[rows] = network(torch.from_numpy(x[rows])).numpy()
+    return outputs
 
 
 def decide(scores: Array, calibration: NDArray[np.float64]) -> tuple[NDArray[np.int64], Array]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,12 +73,14 @@ class NoveltyModel:
         # Inactive latents hardly vary; the shrinkage keeps their tiny variances from ruling the distance.
         typical = np.trace(covariance) / len(covariance)
         covariance += SHRINKAGE * typical * np.eye(len(covariance))
-        self._whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T.astype(np.float32)
+        self._whiten = torch.from_numpy(np.linalg.inv(np.linalg.cholesky(covariance)).T.astype(np.float32))
 
     def novelty(self, latents: Array, statistics: Array) -> Array:
         """Return the root mean square of the whitened features, (n,) float32: about 1 for a usual nucleus."""
-        whitened = (_features(latents, statistics) - self._mean).astype(np.float32) @ self._whiten
-        return np.asarray(np.sqrt((whitened**2).mean(axis=1)), np.float32)
+        centred = (_features(latents, statistics) - self._mean).astype(np.float32)
+        # torch's product: numpy's keeps all cores spinning for a matrix this small
+        whitened = torch.from_numpy(centred) @ self._whiten
+        return np.asarray(whitened.square().mean(dim=1).sqrt().numpy(), np.float32)
 
     def flags(self, patches: Patches, statistics: Array, novelty: Array) -> NDArray[np.int8]:
         """Return an index into `FLAGS` for each patch, (n,) int8; 0 where there is nothing to say."""

@@ -48,9 +48,12 @@ def raw_blocks(
     """Like `crop_blocks`, but give raw crops, (n, n_channels, 64, 64) float32, for `normalise`."""
     waiting: list[NDArray[np.float32]] = []
     y, x = tracks.rows["y"].to_numpy(), tracks.rows["x"].to_numpy()
-    t = 0
+    t, planes = 0, np.empty((len(channels), movie.height, movie.width), np.float32)
     for t, rows in tracks.frames():
-        frame = PaddedFrame(np.stack([movie.plane(t, c) for c in channels]), zoom)
+        for i, channel in enumerate(channels):
+            with np.errstate(over="ignore"):  # numbers beyond float32 become infinite: `normalise` tells
+                planes[i] = movie.plane(t, channel)
+        frame = PaddedFrame(planes, zoom)
         for start in range(rows.start, rows.stop, BLOCK):
             piece = slice(start, min(start + BLOCK, rows.stop))
             waiting.append(frame.crop(y[piece], x[piece]))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_cellinterp.config import ClassifyConfig
     from napari_cellinterp.movies.stack import Movie
     from napari_cellinterp.results.table import Classification
 
-VERSIONED = ("napari-cellinterp", "torch", "numpy", "scikit-image", "laptrack")
+VERSIONED = ("napari-cellinterp", "torch", "openvino", "numpy", "scikit-image", "laptrack")
+"""What may move the numbers; OpenVINO only where it is installed."""
 
 
 def run_record(movie: Movie, classification: Classification, config: ClassifyConfig) -> dict[str, Any]:
@@ -39,5 +43,11 @@ def run_record(movie: Movie, classification: Classification, config: ClassifyCon
         },
         "warnings": classification.warnings,
         "seconds": classification.seconds,
-        "versions": {name: version(name) for name in VERSIONED},
+        "versions": dict(_versions()),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in VERSIONED:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
