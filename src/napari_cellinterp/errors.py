@@ -46,5 +46,9 @@ class OptionError(CellInterpError):
     """An option has a value that doesn't fit the others or the data."""
 
 
+class TrainingError(CellInterpError):
+    """Something that a training needs is missing, or failed."""
+
+
 class OutputError(CellInterpError):
     """A result can't be written."""
