@@ -214,8 +214,14 @@ class RiglConfig(WeightedConfig):
 class SymbolicConfig(WeightedConfig):
     """Search for a symbolic head (Soelistyo & Lowe, appendix B.4)."""
 
+    engine: Literal["auto", "pysr", "operon"] = Field(
+        "auto", description="What searches: PySR, which needs Julia, or operon; auto: PySR where its Julia is ready."
+    )
+    target: Literal["hinge", "squared"] = Field(
+        "hinge", description="Loss of a formula: hinge loss on the labels, or squared error against the sparse head."
+    )
     max_size: int = Field(20, ge=1, le=100, description="Largest complexity of a formula.")
     parsimony: float = Field(0.001, ge=0, description="Loss that one more unit of complexity must win back.")
     n_generations: int = Field(300, ge=1, description="Generations of the search.")
     population: int = Field(1000, ge=10, description="Formulas alive at a time.")
-    seed: int = Field(0, description="Seed of all that is random.")
+    seed: int = Field(0, ge=0, description="Seed of all that is random.")

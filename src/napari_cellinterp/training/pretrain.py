@@ -154,7 +154,8 @@ def train_heads(
     target = torch.from_numpy(train.target)
     networks = partial(_train_networks, turned, target, config)
     dense, sparse = zip(*(yield from _side_by_side("dense and sparse", networks, seeds, n_processes)), strict=True)
-    search = partial(_search, turned, train.target, dense, kept_latents(sparse), config.symbolic)
+    teachers = sparse if config.symbolic.target == "squared" else dense
+    search = partial(_search, turned, train.target, teachers, kept_latents(sparse), config.symbolic)
     fronts = yield from _side_by_side("symbolic", search, seeds, n_processes)
     latents = encode_all(encoder, test.images)[0]
     images = torch.from_numpy(test.images).float() / 255
@@ -314,7 +315,7 @@ def _calibrated(scores: NDArray[np.float64], target: NDArray[np.float32]) -> Cal
 def _search(
     turned: Tensor,
     target: NDArray[np.float32],
-    dense: Sequence[nn.Module],
+    teachers: Sequence[nn.Module],
     inputs: Sequence[int],
     config: SymbolicConfig,
     seed: int,
@@ -324,9 +325,9 @@ def _search(
     rows = rng.permutation(len(target))[:SYMBOLIC_CROPS]
     turns = rng.integers(0, len(turned), len(rows))
     latents = turned[torch.from_numpy(turns), torch.from_numpy(rows)]
-    margin = scores_of(dense[seed], latents)
+    scores = scores_of(teachers[seed], latents)
     chosen = target[rows].astype(np.float64)
-    return search_formulas(latents.double().numpy(), chosen, margin, inputs, _seeded(config, seed))
+    return _result(search_formulas(latents.double().numpy(), chosen, scores, inputs, _seeded(config, seed)))
 
 
 def _chosen(front: Sequence[Candidate]) -> Candidate:
@@ -342,7 +343,7 @@ def _formula(candidate: Candidate, latents: Tensor, target: NDArray[np.float32])
         size=expression.size,
         loss=candidate.loss,
         accuracy=accuracy(expression.evaluate(latents.double().numpy()), target),
-        target="hinge",
+        target="hinge" if candidate.target == "hinge" else "squared_error",
     )
 
 

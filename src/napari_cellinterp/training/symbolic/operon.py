@@ -1,0 +1,80 @@
+"""The embedded engine: pyoperon.
+
+It fits scores by squared error only. For the hinge loss it gets a network's margin, clipped, because far from the
+boundary its size doesn't matter; the constants are refined on the hinge loss afterwards.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_cellinterp.errors import TrainingError
+from napari_cellinterp.events import EpochFinished
+from napari_cellinterp.training.symbolic.front import Candidate, Goal, refine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_cellinterp.config import SymbolicConfig
+    from napari_cellinterp.events import Job
+
+SYMBOLS = "add,sub,mul,div,square,exp,log,sin,sqrt,abs,constant,variable"
+MARGIN = 1.5
+"""Margins are clipped here."""
+
+LEAST_LENGTH = 5
+"""Below this the engine may make no tree at all; formulas that are too complex are dropped afterwards."""
+
+STAGE_GENERATIONS = 10
+"""After so many generations the front is put into the archive, and the search may be cancelled."""
+
+
+def search(goal: Goal, inputs: Sequence[int], config: SymbolicConfig) -> Job[list[Candidate]]:
+    """Search for formulas; see `search_formulas`."""
+    engine = _engine(config)
+    chosen = np.ascontiguousarray(goal.latents[:, list(inputs)], np.float64)
+    wanted = goal.scores if goal.target == "squared" else np.clip(goal.scores, -MARGIN, MARGIN)
+    archive = {f"z{index}" for index in inputs}  # the engine gives each latent a factor
+    for start in range(0, config.n_generations, STAGE_GENERATIONS):
+        done = min(start + STAGE_GENERATIONS, config.n_generations)
+        engine.set_params(generations=done - start, random_state=config.seed * config.n_generations + start)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the engine tells of its own scale term
+            engine.fit(chosen, wanted)
+        archive |= {_named(engine.get_model_string(found["tree"], 6), inputs) for found in engine.pareto_front_}
+        best = min(found["mean_squared_error"] for found in engine.pareto_front_)
+        yield EpochFinished(done, config.n_generations, "operon", (("loss", float(best)),))
+    return (yield from refine(archive, goal, config))
+
+
+def _engine(config: SymbolicConfig) -> Any:
+    try:
+        from pyoperon.sklearn import SymbolicRegressor
+    except ImportError as error:
+        raise TrainingError(
+            f"The engine operon can't be used: {error}.",
+            "Install pyoperon (it has wheels for Linux on x86-64, macOS on arm64 and Windows), or use the engine pysr.",
+        ) from None
+    return SymbolicRegressor(
+        allowed_symbols=SYMBOLS,
+        objectives=["mse", "length"],
+        offspring_generator="basic",
+        reinserter="keep-best",
+        max_length=max(LEAST_LENGTH, config.max_size),
+        population_size=config.population,
+        pool_size=config.population,
+        max_evaluations=10**9,
+        optimizer_iterations=3,
+        epsilon=1e-5,
+        warm_start=True,
+    )
+
+
+def _named(text: str, inputs: Sequence[int]) -> str:
+    """Turn the engine's X1, X2, ... into latents; the highest first, lest X1 eat into X10."""
+    for i in range(len(inputs), 0, -1):
+        text = text.replace(f"X{i}", f"z{inputs[i - 1]}")
+    return text
