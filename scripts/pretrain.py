@@ -22,8 +22,9 @@ from napari_cellinterp.models.bundle import ModelBundle, save_bundle
 from napari_cellinterp.models.bundle_info import DataSource, Figure
 from napari_cellinterp.models.heads import Cnn
 from napari_cellinterp.training.datasets import LabelledCrops, real_crops, simulate_crops
-from napari_cellinterp.training.fit import fit_vae, new_vae
 from napari_cellinterp.training.pretrain import BundleConfig, Split, to_bytes, train_cnns, train_heads, with_card
+from napari_cellinterp.training.stream import StoredCrops
+from napari_cellinterp.training.vae_training import fit_vae, new_vae
 from napari_cellinterp.workflows import finish
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def vae(path: Path, images: NDArray[np.uint8]) -> tuple[Encoder, Decoder]:
             network.load_state_dict(part)
             network.eval()
     else:
-        finish(fit_vae(*networks.values(), images, CONFIG.vae), report)
+        kept = path.with_name("vae-checkpoint.safetensors")
+        finish(fit_vae(*networks.values(), StoredCrops(images), CONFIG.vae, checkpoint=kept), report)
         state = {f"{n}.{k}": v.contiguous() for n, network in networks.items() for k, v in network.state_dict().items()}
         save_file(state, path)
     return networks["encoder"], networks["decoder"]

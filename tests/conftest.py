@@ -31,15 +31,16 @@ def tiny_bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from napari_cellinterp.models.bundle import save_bundle
     from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops
-    from napari_cellinterp.training.fit import fit_vae, new_vae
     from napari_cellinterp.training.pretrain import TINY, Split, to_bytes, train_cnns, train_heads
+    from napari_cellinterp.training.stream import StoredCrops
+    from napari_cellinterp.training.vae_training import fit_vae, new_vae
     from napari_cellinterp.workflows import finish
 
     torch.set_num_threads(1)
     train = LabelledCrops.concatenate([simulate_scene_crops(seed) for seed in (1, 2, 3)])
     test = LabelledCrops.concatenate([simulate_scene_crops(seed) for seed in (101, 102)])
     encoder, decoder = new_vae(TINY.vae)
-    finish(fit_vae(encoder, decoder, to_bytes(train.patches.x), TINY.vae))
+    finish(fit_vae(encoder, decoder, StoredCrops(to_bytes(train.patches.x)), TINY.vae))
     splits = (Split.of(train, 150, 0), Split.of(test, 80, 1))
     cnns = finish(train_cnns(splits[0], TINY))
     bundle = finish(train_heads(encoder, decoder, cnns, *splits, test, TINY))

@@ -162,9 +162,17 @@ class VaeConfig(Config):
     )
     centre_floor: float = Field(0.15, gt=0, le=1, description="Weight of far pixels, as a fraction of the centre's.")
     n_images: int = Field(2_000_000, ge=1, description="Images to train on, repeats counted.")
-    batch: int = Field(128, ge=4, description="Images in a step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Of Adam; falls to zero along a cosine.")
-    seed: int = Field(0, description="Seed of all that is random.")
+    batch: int = Field(128, ge=4, description="Images in a step, on each device.")
+    learning_rate: float = Field(1e-3, gt=0, description="Largest of Adam; falls to zero along a cosine.")
+    seed: int = Field(0, ge=0, description="Seed of all that is random.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Where to train; auto takes a CUDA or Apple device where there is one."
+    )
+    n_devices: int = Field(1, ge=1, le=64, description="Devices that train side by side, each on crops of its own.")
+    precision: Literal["32-true", "bf16-mixed"] = Field(
+        "32-true", description="Numbers of the networks; bf16-mixed is faster where the device has bfloat16 units."
+    )
+    checkpoint_steps: int = Field(2000, ge=1, description="Steps between checkpoints.", json_schema_extra=unit("steps"))
 
 
 class WeightedConfig(Config):

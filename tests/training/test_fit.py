@@ -7,17 +7,8 @@ import pytest
 import torch
 
 from napari_cellinterp.config import HeadConfig, VaeConfig
-from napari_cellinterp.events import EpochFinished
-from napari_cellinterp.training.fit import (
-    N_TURNS,
-    encode_all,
-    encode_turns,
-    fit_cnn,
-    fit_dense,
-    fit_vae,
-    new_vae,
-    turned,
-)
+from napari_cellinterp.training.fit import N_TURNS, encode_all, encode_turns, fit_cnn, fit_dense, turned
+from napari_cellinterp.training.vae_training import new_vae
 from napari_cellinterp.workflows import finish
 
 
@@ -51,30 +42,6 @@ def test_latents_under_all_turns():
         torch.testing.assert_close(latents[turn], encoder.encode(x).detach(), atol=1e-5, rtol=1e-4)
     mean, log_variance = encode_all(encoder, pixels)
     assert mean.shape == log_variance.shape == (5, 32)
-
-
-def test_a_vae_learns_and_repeats_itself_by_its_seed():
-    pixels = images(32)[0]
-    config = VaeConfig(n_images=8 * 12, batch=8, learning_rate=3e-3)
-    networks, events = [], []
-    for _ in range(2):
-        encoder, decoder = new_vae(config)
-        torch.manual_seed(1)
-        events.clear()
-        finish(fit_vae(encoder, decoder, pixels, config), events.append)
-        networks.append(encoder)
-    assert not encoder.training
-    assert not decoder.training
-    for one, two in zip(*(network.parameters() for network in networks), strict=True):
-        torch.testing.assert_close(one, two)
-    assert isinstance(events[-1], EpochFinished)
-    assert (events[-1].done, events[-1].total) == (12, 12)
-    names = ("reconstruction", "mutual_information", "total_correlation", "dimension_wise_kl")
-    assert tuple(name for name, _ in events[-1].figures) == names
-    x = torch.from_numpy(pixels).float() / 255
-    with torch.no_grad():
-        errors = [(d(e.encode(x)) - x).square().mean() for e, d in (new_vae(config), (encoder, decoder))]
-    assert errors[1] < 0.8 * errors[0]
 
 
 @pytest.mark.parametrize("kind", ["dense", "cnn"])

@@ -1,4 +1,4 @@
-"""Training loops: the beta-TCVAE, network heads on its latents, and the CNN."""
+"""Training loops of network heads on the latents, and of the CNN."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from napari_cellinterp.config import PATCH_PX
 from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.models.heads import Cnn, NetworkHead
-from napari_cellinterp.models.vae import Decoder, Encoder
 from napari_cellinterp.training.rigl import Rigl
-from napari_cellinterp.training.tcvae_loss import TcvaeLoss, decompose, pixel_weights, reconstruction_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from napari_cellinterp.config import HeadConfig, RiglConfig, VaeConfig
+    from napari_cellinterp.config import HeadConfig, RiglConfig
     from napari_cellinterp.events import Event, Job
+    from napari_cellinterp.models.vae import Encoder
 
-REPORT_STEPS = 100
 N_TURNS = 8
 """Flips and quarter turns of a square."""
 
@@ -33,58 +30,6 @@ def turned(x: Tensor, turn: int) -> Tensor:
     """Return images (n, n_channels, h, w) under one of the eight flips and quarter turns."""
     x = torch.rot90(x, turn % 4, dims=(2, 3))
     return x.flip(3) if turn >= 4 else x
-
-
-def fit_vae(encoder: Encoder, decoder: Decoder, images: NDArray[np.uint8], config: VaeConfig) -> Job[None]:
-    """Train encoder and decoder, in place.
-
-    Parameters
-    ----------
-    encoder, decoder : Encoder, Decoder
-        New networks, in ``channels_last`` memory format for speed.
-    images : (n, n_channels, 64, 64) uint8
-        Normalised patches times 255.
-    config : VaeConfig
-        Settings.
-
-    Yields
-    ------
-    EpochFinished
-        Every hundred steps, with the terms of the loss.
-    """
-    rng = np.random.default_rng(config.seed)
-    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], config.learning_rate)
-    n_steps = max(1, config.n_images // config.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, n_steps, pct_start=0.05)
-    weights = pixel_weights(PATCH_PX, config.centre_radius_px, config.centre_floor)
-    for step in range(1, n_steps + 1):
-        rows = np.sort(rng.integers(0, len(images), config.batch))
-        x = turned(torch.from_numpy(images[rows]).float() / 255, int(rng.integers(N_TURNS)))
-        loss = _vae_step(encoder, decoder, x.contiguous(memory_format=torch.channels_last), weights, config)
-        optimiser.zero_grad(set_to_none=True)
-        loss.total(config.alpha, config.beta, config.gamma).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        if step % REPORT_STEPS == 0 or step == n_steps:
-            figures = tuple((name, float(term.detach())) for name, term in vars(loss).items())
-            yield EpochFinished(step, n_steps, "vae", figures)
-    encoder.eval()
-    decoder.eval()
-
-
-def new_vae(config: VaeConfig) -> tuple[Encoder, Decoder]:
-    """Return an encoder and a decoder with the config's sizes and random weights from its seed."""
-    torch.manual_seed(config.seed)
-    sizes = (config.n_channels, config.n_latents)
-    last = torch.channels_last
-    return Encoder(*sizes).to(memory_format=last), Decoder(*sizes).to(memory_format=last)  # type: ignore[call-overload]
-
-
-def _vae_step(encoder: Encoder, decoder: Decoder, x: Tensor, weights: Tensor, config: VaeConfig) -> TcvaeLoss:
-    mean, log_variance = encoder(x)
-    z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-    reconstruction = reconstruction_error(decoder(z), x, weights, config.pixel_sd)
-    return TcvaeLoss(reconstruction, *decompose(z, mean, log_variance, config.n_dataset, config.estimator))
 
 
 @torch.no_grad()
