@@ -201,7 +201,7 @@ class TestProbe:
     def test_the_engine_auto(self, monkeypatch, code, engine):
         self.play(monkeypatch, f"import sys; sys.exit({code})")
         play(monkeypatch, GROWING)
-        config = SymbolicConfig(n_generations=1, population=20)
+        config = SymbolicConfig(n_generations=1, population=20, max_size=5)
         events = []
         finish(search(config), events.append)
         assert events[0].name == engine

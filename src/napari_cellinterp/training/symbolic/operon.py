@@ -1,7 +1,7 @@
 """The embedded engine: pyoperon.
 
 It fits scores by squared error only. For the hinge loss it gets a network's margin, clipped, because far from the
-boundary its size doesn't matter; the constants are refined on the hinge loss afterwards.
+boundary its size doesn't matter, and then the whole margin; constants are refined on the hinge loss afterwards.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_cellinterp.config import SymbolicConfig
     from napari_cellinterp.events import Job
+    from napari_cellinterp.training.symbolic.front import Floats
 
 SYMBOLS = "add,sub,mul,div,square,exp,log,sin,sqrt,abs,constant,variable"
 MARGIN = 1.5
@@ -34,20 +35,35 @@ STAGE_GENERATIONS = 10
 
 def search(goal: Goal, inputs: Sequence[int], config: SymbolicConfig) -> Job[list[Candidate]]:
     """Search for formulas; see `search_formulas`."""
-    engine = _engine(config)
-    chosen = np.ascontiguousarray(goal.latents[:, list(inputs)], np.float64)
-    wanted = goal.scores if goal.target == "squared" else np.clip(goal.scores, -MARGIN, MARGIN)
     archive = {f"z{index}" for index in inputs}  # the engine gives each latent a factor
-    for start in range(0, config.n_generations, STAGE_GENERATIONS):
-        done = min(start + STAGE_GENERATIONS, config.n_generations)
-        engine.set_params(generations=done - start, random_state=config.seed * config.n_generations + start)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the engine tells of its own scale term
-            engine.fit(chosen, wanted)
-        archive |= {_named(engine.get_model_string(found["tree"], 6), inputs) for found in engine.pareto_front_}
-        best = min(found["mean_squared_error"] for found in engine.pareto_front_)
-        yield EpochFinished(done, config.n_generations, "operon", (("loss", float(best)),))
+    chosen = np.ascontiguousarray(goal.latents[:, list(inputs)], np.float64)
+    first = 0
+    for wanted, n_generations in _restarts(goal, config.n_generations):
+        engine, end = _engine(config), first + n_generations
+        for start in range(first, end, STAGE_GENERATIONS):
+            done = min(start + STAGE_GENERATIONS, end)
+            engine.set_params(generations=done - start, random_state=config.seed * config.n_generations + start)
+            best = _fit(engine, chosen, wanted)
+            archive |= {_named(engine.get_model_string(found["tree"], 6), inputs) for found in engine.pareto_front_}
+            yield EpochFinished(done, config.n_generations, "operon", (("loss", best),))
+        first = end
     return (yield from refine(archive, goal, config))
+
+
+def _restarts(goal: Goal, n_generations: int) -> list[tuple[Floats, int]]:
+    """List what the engine is to fit, and for how long: clipped margins and whole ones lead to different formulas."""
+    if goal.target == "squared":
+        return [(goal.scores, n_generations)]
+    half = n_generations // 2
+    return [(np.clip(goal.scores, -MARGIN, MARGIN), n_generations - half), (goal.scores, half)]
+
+
+def _fit(engine: Any, latents: Floats, wanted: Floats) -> float:
+    """Carry the engine's search on; return its best squared error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it tells of its own scale term
+        engine.fit(latents, wanted)
+    return float(min(found["mean_squared_error"] for found in engine.pareto_front_))
 
 
 def _engine(config: SymbolicConfig) -> Any:
