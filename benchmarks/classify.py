@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import resource
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +17,7 @@ import pandas as pd
 import tifffile
 import torch
 
+from _common import in_turns, write_figures
 from napari_cellinterp.config import REFERENCE_DIAMETER_PX, TimelapseConfig
 from napari_cellinterp.models.bundle import load_bundle
 from napari_cellinterp.models.classifier import Classifier
@@ -33,12 +30,9 @@ from napari_cellinterp.movies.track_table import TrackTable
 from napari_cellinterp.workflows import finish, score_nuclei
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 DIAMETER_PX = 26.0
-N_REPEATS = 5
 
 
 def simulate(folder: Path, n_frames: int, side: int, n_nuclei: int) -> tuple[Movie, TrackTable]:
@@ -78,20 +72,6 @@ def enlarge(folder: Path, movie: Movie, tracks: TrackTable, n_bytes: int) -> tup
     return open_movie(path), TrackTable.from_rows(pd.concat(rows))
 
 
-def seconds(job: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    job()
-    return time.perf_counter() - start
-
-
-def in_turns(jobs: dict[str, Callable[[], object]]) -> dict[str, NDArray[np.float64]]:
-    """Return times of some runs of each job, after one that isn't counted, in turns, for slow spells to meet all."""
-    for job in jobs.values():
-        job()
-    times = [[seconds(job) for job in jobs.values()] for _ in range(N_REPEATS)]
-    return dict(zip(jobs, np.array(times).T, strict=True))
-
-
 def encode_in_threads(classifier: Classifier, x: NDArray[np.float32]) -> None:
     """Encode ready patches as the whole job does: side by side, each thread on one core."""
     n_threads = torch.get_num_threads()
@@ -119,7 +99,7 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def figures(*, quick: bool) -> dict[str, float]:
+def figures(quick: bool) -> dict[str, float]:
     zoom = REFERENCE_DIAMETER_PX / DIAMETER_PX
     classifier = Classifier(load_bundle("chromatin-64"), "sparse")
     with tempfile.TemporaryDirectory() as name:
@@ -160,26 +140,5 @@ def figures(*, quick: bool) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, object]:
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "encoder": "OpenVINO" if is_available() else "torch",
-        "torch_threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
-    parser.add_argument("--quick", action="store_true", help="a small movie, to see that it runs")
-    options = parser.parse_args()
-    result = {"machine": machine(), "figures": figures(quick=options.quick)}
-    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    write_figures(__doc__, figures, encoder="OpenVINO" if is_available() else "torch")
