@@ -64,6 +64,45 @@ def test_total_correlation_of_a_gaussian(correlation):
     assert float(mi) == pytest.approx(0.5 * (np.linalg.slogdet(mixture)[1] - 4 * math.log(noise_sd)), abs=0.12)
 
 
+@pytest.mark.parametrize("n_dataset", [100, 2_100_000])
+def test_the_weighted_estimate_is_off_by_constants(n_dataset):
+    """Its weights sum to 1 / N, so each density is N times too small: one for q(z), one for each latent."""
+    covariance, noise_sd, n = np.array([[1, 0.8], [0.8, 1]]), 0.4, 1500
+    mi, tc, kl = decompose(*sampled(covariance, noise_sd, n), n_dataset, "weighted")
+    mixture = covariance + noise_sd**2 * np.eye(2)
+    variance, off = mixture[0, 0], math.log(n_dataset)
+    assert float(tc) - off == pytest.approx(-0.5 * math.log(1 - (mixture[0, 1] / variance) ** 2), abs=0.06)
+    assert float(kl) + 2 * off == pytest.approx(variance - 1 - math.log(variance), abs=0.08)
+    assert float(mi) - off == pytest.approx(0.5 * (np.linalg.slogdet(mixture)[1] - 4 * math.log(noise_sd)), abs=0.12)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+def test_a_batch_of_an_endless_data_set_tells_its_total_correlation(correlation):
+    """The image's own density then hardly counts, so the estimate rests on its neighbours in the batch."""
+    covariance, noise_sd = np.array([[1, correlation], [correlation, 1]]), 0.8
+    _, tc, _ = decompose(*sampled(covariance, noise_sd, 1500), 2_100_000)
+    r = correlation / (1 + noise_sd**2)
+    assert float(tc) == pytest.approx(-0.5 * math.log(1 - r**2), abs=0.06)
+
+
+def test_the_order_of_a_batch_does_not_matter_to_the_weighted_estimate():
+    batch, order = sampled(np.eye(3), 0.5, 20), torch.randperm(20)
+    shuffled = [tensor[order] for tensor in batch]
+    for one, two in zip(decompose(*batch, 1000, "weighted"), decompose(*shuffled, 1000, "weighted"), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("n_batch", [2, 5, 128])
+def test_rows_of_weighted_weights_sum_to_one_over_the_data_set(n_batch):
+    sums = log_importance_weights(n_batch, 2_100_000, "weighted").exp().sum(1)
+    torch.testing.assert_close(sums, torch.full((n_batch,), 1 / 2_100_000, dtype=torch.float64))
+
+
+def test_the_smallest_batch_of_a_data_set_of_its_size():
+    """Both images count alike: the stand-in for all others then stands for one."""
+    torch.testing.assert_close(log_importance_weights(2, 2, "stratified").exp(), torch.full((2, 2), 0.5).double())
+
+
 def test_total_correlation_of_three_latents():
     covariance = np.array([[1, 0.6, 0.3], [0.6, 1, -0.2], [0.3, -0.2, 1]])
     _, tc, _ = decompose(*sampled(covariance, 0.5, 1500), 1500)
