@@ -19,6 +19,7 @@ import torch
 
 from _common import in_turns, write_figures
 from napari_cellinterp.config import REFERENCE_DIAMETER_PX, TimelapseConfig
+from napari_cellinterp.events import finish
 from napari_cellinterp.models.bundle import load_bundle
 from napari_cellinterp.models.classifier import Classifier
 from napari_cellinterp.models.compiled import BATCH, is_available
@@ -27,7 +28,7 @@ from napari_cellinterp.movies.patches import Patches
 from napari_cellinterp.movies.stack import Movie, open_movie
 from napari_cellinterp.movies.timelapse import simulate_frames
 from napari_cellinterp.movies.track_table import TrackTable
-from napari_cellinterp.workflows import finish, score_nuclei
+from napari_cellinterp.workflows import score_nuclei
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

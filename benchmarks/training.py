@@ -23,10 +23,10 @@ from torch import Tensor
 
 from _common import in_turns, n_cores, write_figures
 from napari_cellinterp.config import PATCH_PX, VaeConfig
+from napari_cellinterp.events import finish
 from napari_cellinterp.training.stream import Draw, SimulatedCrops, StoredCrops
 from napari_cellinterp.training.tcvae_loss import pixel_weights
 from napari_cellinterp.training.vae_training import fit_vae, new_vae
-from napari_cellinterp.workflows import finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from napari_cellinterp.training.pretrain import BundleConfig, Split, to_bytes, train_cnns, train_heads, with_card
 from safetensors.torch import load_file, save_file
 from validate import figures as real_figures
 
 from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig, VaeConfig
-from napari_cellinterp.events import EpochFinished
+from napari_cellinterp.events import EpochFinished, finish
 from napari_cellinterp.models.bundle import ModelBundle, save_bundle
 from napari_cellinterp.models.bundle_info import DataSource, Figure
 from napari_cellinterp.models.heads import Cnn
 from napari_cellinterp.training.datasets import LabelledCrops, real_crops, simulate_crops
-from napari_cellinterp.training.pretrain import BundleConfig, Split, to_bytes, train_cnns, train_heads, with_card
 from napari_cellinterp.training.stream import StoredCrops
 from napari_cellinterp.training.vae_training import fit_vae, new_vae
-from napari_cellinterp.workflows import finish
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

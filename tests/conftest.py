@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_cellinterp.config import TrainingConfig
     from napari_cellinterp.models.bundle import ModelBundle
+    from napari_cellinterp.training.run import TrainingData
 
 
 @pytest.fixture(scope="session")
@@ -29,22 +32,53 @@ def tiny_bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle trained in seconds on a few simulated scenes: right in form, poor in judgement."""
     import torch
 
+    from napari_cellinterp.events import finish
     from napari_cellinterp.models.bundle import save_bundle
-    from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops
-    from napari_cellinterp.training.pretrain import TINY, Split, to_bytes, train_cnns, train_heads
-    from napari_cellinterp.training.stream import StoredCrops
-    from napari_cellinterp.training.vae_training import fit_vae, new_vae
-    from napari_cellinterp.workflows import finish
+    from napari_cellinterp.training.run import Training
+    from napari_cellinterp.training.run_folder import RunFolder
 
     torch.set_num_threads(1)
-    train = LabelledCrops.concatenate([simulate_scene_crops(seed) for seed in (1, 2, 3)])
-    test = LabelledCrops.concatenate([simulate_scene_crops(seed) for seed in (101, 102)])
-    encoder, decoder = new_vae(TINY.vae)
-    finish(fit_vae(encoder, decoder, StoredCrops(to_bytes(train.patches.x)), TINY.vae))
-    splits = (Split.of(train, 150, 0), Split.of(test, 80, 1))
-    cnns = finish(train_cnns(splits[0], TINY))
-    bundle = finish(train_heads(encoder, decoder, cnns, *splits, test, TINY))
+    config = tiny_config()
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "tiny", config, {})
+    bundle = finish(Training(run, tiny_data(("interphase", "metaphase")), config).bundle())
     return save_bundle(bundle, tmp_path_factory.mktemp("models") / "tiny")
+
+
+def tiny_config(**changes: object) -> TrainingConfig:
+    """Settings that train a whole bundle in seconds."""
+    from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
+
+    settings: dict[str, object] = {
+        "name": "tiny",
+        "description": "Trained in seconds, for trying things out; don't believe it.",
+        "vae": VaeConfig(n_images=4_000, batch=32, learning_rate=2e-3),
+        "dense": HeadConfig(n_epochs=6, batch=32),
+        "cnn": HeadConfig(n_epochs=6, batch=32),
+        "sparse": RiglConfig(n_epochs=15, warm_up_epochs=8, batch=32, update_interval_steps=10),
+        "symbolic": SymbolicConfig(engine="operon", n_generations=5, population=50, max_size=12),
+        "n_runs": 1,
+    }
+    return TrainingConfig(**(settings | changes))
+
+
+@cache
+def tiny_data(classes: tuple[str, ...]) -> TrainingData:
+    """Return a few hundred simulated crops of these classes."""
+    from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops
+    from napari_cellinterp.training.run import TrainingData
+    from napari_cellinterp.training.stream import StoredCrops
+
+    train, validation, test = (
+        LabelledCrops.concatenate([simulate_scene_crops(seed) for seed in seeds])
+        for seeds in ((1, 2, 3), (201,), (101, 102))
+    )
+    return TrainingData(
+        classes=classes,
+        train=train.of_classes(classes).balanced(150, 0),
+        validation=validation.of_classes(classes),
+        test=test.of_classes(classes),
+        stream=StoredCrops(train.images),
+    )
 
 
 @pytest.fixture(scope="session")

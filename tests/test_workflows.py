@@ -16,14 +16,14 @@ from napari_cellinterp import workflows
 from napari_cellinterp import workflows as workflows_module
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.errors import BundleError, MovieError, NucleiError, OptionError, TracksError
-from napari_cellinterp.events import FrameClassified, FrameSearched, ScaleChosen, TracksLinked, Warned
+from napari_cellinterp.events import FrameClassified, FrameSearched, ScaleChosen, TracksLinked, Warned, finish
 from napari_cellinterp.movies import crops as crops_module
 from napari_cellinterp.movies.patches import crop_frame
 from napari_cellinterp.movies.stack import movie_from_array
 from napari_cellinterp.movies.synthetic import Culture, Optics, compose, draw_factors, expose
 from napari_cellinterp.movies.track_table import TrackTable
 from napari_cellinterp.movies.tracks import write_tracks
-from napari_cellinterp.workflows import classify_movie, classify_movie_job, classify_patches, export_patches_job, finish
+from napari_cellinterp.workflows import classify_movie, classify_movie_job, classify_patches, export_patches_job
 
 SIDE, SPACING, N_FRAMES = 260, 52, 3
 

@@ -228,8 +228,35 @@ class SymbolicConfig(WeightedConfig):
     target: Literal["hinge", "squared"] = Field(
         "hinge", description="Loss of a formula: hinge loss on the labels, or squared error against the sparse head."
     )
+    n_crops: int = Field(4000, ge=10, description="Training crops that a search sees, drawn at random, each turned.")
     max_size: int = Field(20, ge=1, le=100, description="Largest complexity of a formula.")
     parsimony: float = Field(0.001, ge=0, description="Loss that one more unit of complexity must win back.")
     n_generations: int = Field(300, ge=1, description="Generations of the search.")
     population: int = Field(1000, ge=10, description="Formulas alive at a time.")
     seed: int = Field(0, ge=0, description="Seed of all that is random.")
+
+
+class TrainingConfig(Config):
+    """Training of a whole bundle: one beta-TCVAE, and several models of each scheme."""
+
+    name: str = Field(
+        "my-cells", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the bundle, and of its folder."
+    )
+    description: str = Field("", description="What the bundle is for, in a sentence or two.")
+    licence: str = Field("not stated", description="Licence of the bundle.")
+    vae: VaeConfig = Field(default_factory=VaeConfig)
+    dense: HeadConfig = Field(default_factory=HeadConfig)
+    cnn: HeadConfig = Field(default_factory=HeadConfig)
+    sparse: RiglConfig = Field(default_factory=RiglConfig)
+    symbolic: SymbolicConfig = Field(default_factory=SymbolicConfig)
+    n_runs: int = Field(10, ge=1, le=100, description="Models of each scheme; of formulas, so many of each loss.")
+    validation_share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of the training scenes or tracks that choose among the runs and calibrate them.",
+    )
+    test_share: float = Field(
+        0.1, gt=0, lt=1, description="Share of the scenes or tracks that only the figures are measured on."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the splits.")

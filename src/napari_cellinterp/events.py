@@ -6,15 +6,17 @@ needs; the subclasses say what happened.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
-    from typing import TypeAlias, TypeVar
+    from typing import TypeAlias
 
-    T = TypeVar("T")
     Job: TypeAlias = Generator["Event", None, T]
 
 
@@ -120,3 +122,23 @@ class EpochFinished(Progressed):
 
     name: str
     figures: tuple[tuple[str, float], ...]
+
+
+def finish(job: Job[T], progress: Callable[[Event], None] | None = None) -> T:
+    """Run a job to its end and return its result.
+
+    Parameters
+    ----------
+    job : generator
+        The job.
+    progress : callable, optional
+        Gets each event.
+    """
+    with closing(job):
+        while True:
+            try:
+                event = next(job)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            if progress is not None:
+                progress(event)

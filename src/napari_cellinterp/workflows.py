@@ -26,6 +26,7 @@ from napari_cellinterp.events import (
     PatchesClassified,
     ScaleChosen,
     Warned,
+    finish,
 )
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import find_bundle, read_info
@@ -55,26 +56,6 @@ T = TypeVar("T")
 
 OUTPUT_NAMES = ("nuclei.csv", "states.ome.tif", "overlay.png", "run.json")
 PATCHES_NAME = "patches.npz"
-
-
-def finish(job: Job[T], progress: Callable[[Event], None] | None = None) -> T:
-    """Run a job to its end and return its result.
-
-    Parameters
-    ----------
-    job : generator
-        Any job of this module.
-    progress : callable, optional
-        Gets each event.
-    """
-    with closing(job):
-        while True:
-            try:
-                event = next(job)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            if progress is not None:
-                progress(event)
 
 
 def classify_movie(

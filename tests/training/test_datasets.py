@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from napari_cellinterp.errors import TrainingError
+from napari_cellinterp.movies.patches import normalise
 from napari_cellinterp.movies.shapes import STATES
-from napari_cellinterp.training.datasets import LabelledCrops, binary_target, real_crops, simulate_scene_crops
+from napari_cellinterp.training.datasets import UNKNOWN, LabelledCrops, simulate_scene_crops
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,45 @@ def test_all_states_occur_and_plates_are_longer(crops):
     assert {STATES.index("interphase"), STATES.index("metaphase")} <= set(crops.state)
 
 
-def test_only_interphase_and_metaphase_are_targets():
-    np.testing.assert_array_equal(binary_target(np.array([0, 1, 2, 3, 4, -1])), [-1, 0, 1, 0, 0, 0])
+def crops_of(state: list[int], scene: list[int] | None = None) -> LabelledCrops:
+    """Blank crops, one a state."""
+    n = len(state)
+    patches = normalise(np.zeros((n, 1, 64, 64), np.float32))
+    return LabelledCrops(patches, np.array(state), np.array(scene or range(n)))
+
+
+def test_classes_are_chosen_and_counted_anew():
+    found = crops_of([0, 1, 2, 3, 4, UNKNOWN]).of_classes(("metaphase", "interphase"))
+    np.testing.assert_array_equal(found.state, [1, 0])
+    np.testing.assert_array_equal(found.scene, [0, 2])
+
+
+def test_a_balanced_set_has_as_many_of_each_class():
+    crops = crops_of([0] * 9 + [1] * 5 + [2] * 7 + [UNKNOWN] * 4)
+    np.testing.assert_array_equal(np.bincount(crops.balanced(6, 0).state), [5, 5, 5])
+    np.testing.assert_array_equal(np.bincount(crops.balanced(3, 0).state), [3, 3, 3])
+    chosen = crops.balanced(3, 0).scene
+    assert len(set(chosen)) == 9, "a crop is drawn once"
+    np.testing.assert_array_equal(chosen, crops.balanced(3, 0).scene)
+    assert set(chosen) != set(crops.balanced(3, 1).scene)
+
+
+@given(n_scenes=st.integers(2, 40), share=st.floats(0.01, 0.99), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_no_scene_is_on_both_sides_of_a_split(n_scenes, share, seed):
+    scene = np.random.default_rng(0).integers(0, n_scenes, 80)
+    scene[:2] = 0, 1
+    crops = crops_of([0] * 80, list(scene))
+    first, second = crops.split(share, seed)
+    assert len(first)
+    assert len(second)
+    assert len(first) + len(second) == 80
+    assert not set(first.scene) & set(second.scene)
+
+
+def test_one_scene_can_not_be_split():
+    with pytest.raises(TrainingError, match="one movie and track"):
+        crops_of([0, 1], [3, 3]).split(0.5, 0)
 
 
 def test_rows_stay_together(crops):
@@ -45,27 +85,3 @@ def test_rows_stay_together(crops):
     assert len(parts) == len(rows) + 3
     assert (parts.state[: len(rows)] == 2).all()
     np.testing.assert_array_equal(parts.patches.x[-3:], crops.patches.x[:3])
-
-
-def test_real_images_and_movies_with_masks(tmp_path):
-    rows, columns = np.ogrid[:120, :160]
-    labels = np.zeros((120, 160), np.uint16)
-    for i, (y, x) in enumerate([(30, 30), (30, 80), (80, 40), (85, 120)]):
-        labels[(rows - y) ** 2 + (columns - x) ** 2 < 12**2] = i + 1
-    image = (200 * (labels > 0) + 20).astype(np.uint8)
-    tifffile.imwrite(tmp_path / "a_img.tif", image)
-    tifffile.imwrite(tmp_path / "a_lab.tif", labels)
-    tifffile.imwrite(tmp_path / "b_img.tif", image)
-    tifffile.imwrite(tmp_path / "b_lab.tif", np.where(labels < 3, labels, 0).astype(np.uint16))
-    found = real_crops(tmp_path, seed=0)
-    assert len(found) == 4, "an image of two nuclei tells no scale"
-    assert (found.state == -1).all()
-    tifffile.imwrite(tmp_path / "movie.tif", np.stack([image] * 2), photometric="minisblack")
-    tifffile.imwrite(tmp_path / "labels.tif", np.stack([labels] * 2), photometric="minisblack")
-    found = real_crops(tmp_path, seed=0)
-    assert len(found) == 12
-    assert len(set(found.scene)) == 2
-    assert (found.scene < 0).all()
-    assert (found.patches.x[:, 0, 30:34, 30:34] > 0.9).all()
-    inside = (found.patches.x[:, 0] > 0.5).sum(axis=(1, 2))
-    assert np.median(inside) == pytest.approx(np.pi * 14.5**2, rel=0.3)

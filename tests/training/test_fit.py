@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from napari_cellinterp.config import HeadConfig, VaeConfig
-from napari_cellinterp.training.fit import N_TURNS, encode_all, encode_turns, fit_cnn, fit_dense, turned
+from napari_cellinterp.config import HeadConfig, RiglConfig, VaeConfig
+from napari_cellinterp.events import finish
+from napari_cellinterp.training.fit import N_TURNS, encode_all, encode_turns, fit_cnn, fit_dense, fit_sparse, turned
 from napari_cellinterp.training.vae_training import new_vae
-from napari_cellinterp.workflows import finish
 
 
 def images(n: int = 40, seed: int = 0) -> tuple[np.ndarray, torch.Tensor]:
-    """Long and round blobs, (n, 1, 64, 64) uint8, and their targets."""
+    """Long and round blobs, (n, 1, 64, 64) uint8, and whether they are long."""
     rng = np.random.default_rng(seed)
     ticks = np.arange(64) - 31.5
-    target = np.where(np.arange(n) % 2, 1.0, -1.0).astype(np.float32)
-    angle, long = rng.uniform(0, np.pi, (n, 1, 1)), np.where(target > 0, 3.5, 1.0)[:, None, None]
+    state = np.arange(n) % 2
+    angle, long = rng.uniform(0, np.pi, (n, 1, 1)), np.where(state > 0, 3.5, 1.0)[:, None, None]
     u = np.cos(angle) * ticks + np.sin(angle) * ticks[:, None]
     v = np.cos(angle) * ticks[:, None] - np.sin(angle) * ticks
     blobs = np.exp(-(u**2 / long + v**2 * long) / 120)
-    return (255 * blobs[:, None]).round().astype(np.uint8), torch.from_numpy(target)
+    return (255 * blobs[:, None]).round().astype(np.uint8), torch.from_numpy(state)
 
 
 def test_the_eight_turns_are_those_of_a_square():
@@ -46,21 +46,47 @@ def test_latents_under_all_turns():
 
 @pytest.mark.parametrize("kind", ["dense", "cnn"])
 def test_heads_learn_and_end_ready_for_use(kind):
-    pixels, target = images(64)
+    pixels, state = images(64)
     config = HeadConfig(n_epochs=12 if kind == "dense" else 6, batch=8)
     events = []
     if kind == "dense":
         z = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
-        z[:, 4] += 2 * target
-        model = finish(fit_dense(z.expand(8, 64, 32), target, config), events.append)
+        z[:, 4] += 4 * state - 2
+        model = finish(fit_dense(z.expand(8, 64, 32), state, config), events.append)
         scores = model(z)
     else:
-        model = finish(fit_cnn(pixels, target, config), events.append)
-        others, target = images(32, seed=1)
+        model = finish(fit_cnn(pixels, state, config), events.append)
+        others, state = images(32, seed=1)
         scores = model(torch.from_numpy(others).float() / 255)
     assert not model.training
-    assert ((scores[:, 0] >= 0) == (target > 0)).float().mean() > 0.9
+    assert ((scores[:, 0] >= 0) == (state > 0)).float().mean() > 0.9
     losses = [dict(event.figures)["loss"] for event in events]
     assert len(losses) == config.n_epochs
     assert losses[-1] < 0.8 * losses[0]
     assert [event.name for event in events] == [kind] * len(events)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_heads_of_several_classes_give_a_score_each(sparse):
+    state = torch.arange(300) % 3
+    z = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    z[:, 1] += 6 * (state - 1)
+    if sparse:
+        config = RiglConfig(
+            n_epochs=20, warm_up_epochs=8, batch=16, sparsity=0.8, update_interval_steps=20, learning_rate=1e-2
+        )
+        head = finish(fit_sparse(z.expand(8, 300, 6), state, config, n_classes=3))
+    else:
+        head = finish(fit_dense(z.expand(8, 300, 6), state, HeadConfig(n_epochs=20, batch=16), n_classes=3))
+    scores = head(z)
+    assert scores.shape == (300, 3)
+    assert (scores.argmax(dim=1) == state).float().mean() > 0.9
+
+
+def test_interphase_can_count_more():
+    state = torch.arange(200) % 2
+    z = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    z[:, 0] += state
+    configs = [HeadConfig(n_epochs=20, batch=16, interphase_weight=weight) for weight in (1.0, 5.0)]
+    called = [finish(fit_dense(z.expand(8, 200, 4), state, config))(z) >= 0 for config in configs]
+    assert called[1].sum() < 0.6 * called[0].sum()

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from napari_cellinterp.config import RiglConfig
+from napari_cellinterp.events import finish
 from napari_cellinterp.models.heads import MaskedLinear, NetworkHead
 from napari_cellinterp.training.fit import fit_sparse
 from napari_cellinterp.training.rigl import Rigl, drop_and_grow, erdos_renyi_counts, update_share
-from napari_cellinterp.workflows import finish
 
 PAPER = [(16, 32), (16, 16), (16, 16), (1, 16)]
 
@@ -167,13 +167,13 @@ def test_a_warm_up_that_leaves_no_sparse_phase_is_refused(warm_up, n_epochs):
 def small_set(n: int = 128):
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(n, 32, generator=generator)
-    return z.expand(8, n, 32), torch.sign(z[:, 3] - 0.7 * z[:, 8])
+    return z.expand(8, n, 32), (z[:, 3] - 0.7 * z[:, 8] >= 0).long()
 
 
 def test_an_update_step_takes_no_gradient_step():
-    latents, target = small_set()
+    latents, state = small_set()
     config = RiglConfig(n_epochs=3, warm_up_epochs=0, batch=64, update_interval_steps=1, end_fraction=1, sparsity=0.5)
-    trained = finish(fit_sparse(latents, target, config))
+    trained = finish(fit_sparse(latents, state, config))
     torch.manual_seed(config.seed)
     fresh = NetworkHead(sparse=True)
     assert torch.equal(trained.linear_layers()[0].bias, fresh.linear_layers()[0].bias)
@@ -183,10 +183,10 @@ def test_an_update_step_takes_no_gradient_step():
 
 
 def test_a_sparse_head_learns_and_reads_the_right_latents():
-    latents, target = small_set(512)
+    latents, state = small_set(512)
     config = RiglConfig(n_epochs=30, warm_up_epochs=10, batch=32, update_interval_steps=20, learning_rate=1e-2)
-    head = finish(fit_sparse(latents, target, config))
-    assert ((head(latents[0])[:, 0] >= 0) == (target > 0)).float().mean() > 0.9
+    head = finish(fit_sparse(latents, state, config))
+    assert ((head(latents[0])[:, 0] >= 0) == (state > 0)).float().mean() > 0.9
     masks = [layer.mask for layer in head.linear_layers()]
     assert sum(int(mask.sum()) for mask in masks) <= 51
     assert {3, 8} <= set(torch.nonzero(masks[0].any(dim=0)).flatten().tolist())

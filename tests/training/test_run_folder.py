@@ -11,9 +11,8 @@ from torch import nn
 
 from napari_cellinterp.config import VaeConfig
 from napari_cellinterp.errors import OutputError, TrainingError
-from napari_cellinterp.events import EpochFinished
+from napari_cellinterp.events import EpochFinished, finish
 from napari_cellinterp.training.run_folder import HISTORY_NAME, RunFolder, array_hash
-from napari_cellinterp.workflows import finish
 
 
 def test_the_record_holds_what_reproduces_the_run(tmp_path):

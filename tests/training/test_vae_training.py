@@ -16,11 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from napari_cellinterp.config import VaeConfig
 from napari_cellinterp.errors import OutputError, TrainingError
-from napari_cellinterp.events import EpochFinished, Progressed
+from napari_cellinterp.events import EpochFinished, Progressed, finish
 from napari_cellinterp.training.fit import N_TURNS, turned
 from napari_cellinterp.training.stream import StoredCrops
 from napari_cellinterp.training.vae_training import fit_vae, learning_rate, new_vae, turned_each
-from napari_cellinterp.workflows import finish
 
 TERMS = ("reconstruction", "mutual_information", "total_correlation", "dimension_wise_kl")
 CONFIG = VaeConfig(n_images=4 * 24, batch=4, n_latents=4, device="cpu", checkpoint_steps=7)

@@ -16,6 +16,8 @@ from napari_cellinterp.errors import BundleError
 SCHEMA_VERSION: Literal[1] = 1
 INFO_NAME = "bundle.json"
 
+FormulaTarget = Literal["hinge", "squared_error"]
+
 NETWORK_FILES = ("encoder", "decoder", "dense", "sparse", "cnn", "population")
 """Names, without ``.safetensors``, that a bundle may hold."""
 
@@ -30,11 +32,12 @@ class Run(Info):
     """One of the trained models of a scheme; only the best one's weights are in the bundle."""
 
     seed: int
-    accuracy: float = Field(description="On held-out simulated scenes, 0 to 1.")
+    accuracy: float = Field(description="On held-out crops, 0 to 1.")
     n_weights: int | None = None
     expression_size: int | None = Field(None, description="As the paper counts it (its eq. 11, 13 and 14).")
     tree_size: int | None = Field(None, description="Nodes of the true expression tree.")
     latents: tuple[int, ...] | None = Field(None, description="Latents that the head reads.")
+    target: FormulaTarget | None = Field(None, description="Of a symbolic head: the loss that it was searched with.")
 
 
 class Formula(Info):
@@ -44,8 +47,9 @@ class Formula(Info):
     complexity: int
     size: int
     loss: float
-    accuracy: float = Field(description="On held-out simulated scenes, 0 to 1.")
-    target: Literal["hinge", "squared_error"]
+    accuracy: float = Field(description="On held-out crops, 0 to 1.")
+    target: FormulaTarget
+    score_index: int = Field(0, description="Which of the head's scores the formula is for.")
 
 
 class Calibration(Info):

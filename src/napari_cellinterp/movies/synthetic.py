@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
     Rng = np.random.Generator
 
-MITOTIC_CELL_RADIUS_PX = 13.0
-"""Dividing cells round up and keep their neighbours at this distance, model pixels."""
-
 STILL_STATES: Mapping[int, float] = {
     INTERPHASE: 0.72,
     METAPHASE: 0.18,
@@ -55,6 +52,13 @@ class Culture:
         Brightness of condensed chromatin relative to interphase.
     plate_scale : float
         Size of plates relative to the nuclei.
+    rounding_px : float
+        Dividing cells round up and keep their neighbours at this distance, model pixels; where it is small, nuclei lie
+        above and below them.
+    ring_share : float
+        Share of the prometaphases that are rings, with a hole in the middle.
+    prometaphase_elongation : float
+        Largest ratio of length to width of a prometaphase.
     """
 
     diameter_px: float
@@ -66,6 +70,9 @@ class Culture:
     density: float
     condensation: float
     plate_scale: float
+    rounding_px: float = 13.0
+    ring_share: float = 0.5
+    prometaphase_elongation: float = 1.35
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,11 @@ def draw_culture(rng: Rng) -> Culture:
         texture=rng.choice([rng.uniform(0.02, 0.12), rng.uniform(0.1, 0.38)]),
         lobes=rng.gamma(2.0, 0.02),
         density=rng.uniform(0.08, 0.62),
-        condensation=float(np.exp(rng.uniform(np.log(1.2), np.log(4.0)))),
+        condensation=float(np.exp(rng.uniform(np.log(1.2), np.log(5.5)))),
         plate_scale=float(np.exp(rng.normal(0, 0.1))),
+        rounding_px=rng.uniform(5, 13),
+        ring_share=rng.uniform(0.1, 0.6),
+        prometaphase_elongation=rng.uniform(1.2, 1.9),
     )
 
 
@@ -183,7 +193,7 @@ def draw_factors(state: NDArray[np.int64], culture: Culture, rng: Rng) -> Factor
         dome=rng.uniform(-0.15, 0.5, n).astype(f32),
         nucleoli=np.where(condensed, 0, rng.uniform(0, 0.6, n) * (rng.random(n) < 0.6)).astype(f32),
         halo=np.where(condensed, rng.uniform(0.0, 0.09, n), 0).astype(f32),
-        hole=np.where(rng.random(n) < 0.5, 0, rng.uniform(0.15, 0.5, n)).astype(f32),
+        hole=np.where(rng.random(n) < 1 - culture.ring_share, 0, rng.uniform(0.15, 0.5, n)).astype(f32),
         lobes=lobes.astype(f32),
         bodies=_draw_bodies(n, rng).astype(f32),
         field=rng.integers(0, shapes.N_FIELDS, n),
@@ -200,7 +210,11 @@ def _draw_sizes(state: NDArray[np.int64], culture: Culture, rng: Rng) -> tuple[A
     scale = culture.diameter_px / REFERENCE_DIAMETER_PX * culture.plate_scale * np.exp(rng.normal(0, 0.08, n))
     ring = scale * rng.uniform(17, 26, n)
     length = [ring, scale * rng.uniform(17, 27, n), scale * rng.uniform(12, 20, n)]
-    width = [ring / rng.uniform(1, 1.35, n), scale * rng.uniform(6, 11.5, n), scale * rng.uniform(4.5, 8, n)]
+    width = [
+        ring / rng.uniform(1, culture.prometaphase_elongation, n),
+        scale * rng.uniform(6, 11.5, n),
+        scale * rng.uniform(4.5, 8, n),
+    ]
     which = [state == PROMETAPHASE, state == METAPHASE, state == ANAPHASE]
     return (
         np.select(which, length, diameter * np.sqrt(elongation)),
@@ -265,15 +279,17 @@ def simulate_scene(
     n = max(1, round(culture.density * shape[0] * shape[1] / (np.pi / 4 * (culture.diameter_px * zoom) ** 2)))
     state = rng.choice(list(states), n, p=np.array(list(states.values())) / sum(states.values()))
     factors = draw_factors(state, culture, rng)
-    y, x = _place(factors, shape, zoom, rng)
+    y, x = _place(factors, shape, zoom, culture.rounding_px, rng)
     factors = _with_sisters(factors.at(y, x), zoom, rng)
     signal, labels = compose(factors, shape, zoom)
     return Scene(image=expose(signal, optics, zoom, rng), labels=labels, factors=factors)
 
 
-def _place(f: Factors, shape: tuple[int, int], zoom: float, rng: Rng, n_tries: int = 30) -> tuple[Array, Array]:
+def _place(
+    f: Factors, shape: tuple[int, int], zoom: float, rounding_px: float, rng: Rng, n_tries: int = 30
+) -> tuple[Array, Array]:
     """Positions that keep nuclei apart, as far as there is room: the best of some random tries each."""
-    rounded = np.where(f.state == INTERPHASE, 0, MITOTIC_CELL_RADIUS_PX)
+    rounded = np.where(f.state == INTERPHASE, 0, rounding_px)
     radius = zoom * np.maximum(np.sqrt(f.length_px * f.width_px) / 2, rounded)
     y, x = np.empty(len(f), np.float32), np.empty(len(f), np.float32)
     for i in range(len(f)):

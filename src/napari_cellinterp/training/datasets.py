@@ -1,4 +1,4 @@
-"""Crops to train on: simulated ones with known states, and real ones without."""
+"""Crops to train on, with known states or without, and the scenes that they come from; simulated ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 
-from napari_cellinterp.config import REFERENCE_DIAMETER_PX
+from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, normalise
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+UNKNOWN = -1
+"""State of a crop that nobody labelled."""
 
 MIN_VISIBLE_PX = 12
 CENTRE_ERROR_PX = 1.0
@@ -39,7 +41,8 @@ class LabelledCrops:
     patches : Patches
         n crops.
     state : (n,) int
-        Index into `napari_cellinterp.movies.shapes.STATES`; -1 where it isn't known.
+        Index into a list of classes, for simulated crops `napari_cellinterp.movies.shapes.STATES`; `UNKNOWN` where
+        it isn't known.
     scene : (n,) int
         Which scene or image the crop comes from.
     """
@@ -56,11 +59,64 @@ class LabelledCrops:
         """Return the chosen crops."""
         return LabelledCrops(self.patches[rows], self.state[rows], self.scene[rows])
 
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """The patches as bytes, (n, n_channels, 64, 64): what networks are trained on."""
+        return to_bytes(self.patches.x)
+
+    def of_classes(self, classes: Sequence[str], known: Sequence[str] = STATES) -> LabelledCrops:
+        """Return the crops of some classes, their states counted anew in that order.
+
+        Parameters
+        ----------
+        classes : sequence of str
+            The classes to keep.
+        known : sequence of str
+            What the states are now.
+        """
+        numbers = np.full(len(known) + 1, UNKNOWN)  # the last is for states that aren't known
+        for number, name in enumerate(classes):
+            numbers[list(known).index(name)] = number
+        state = numbers[self.state]
+        rows = np.flatnonzero(state != UNKNOWN)
+        return LabelledCrops(self.patches[rows], state[rows], self.scene[rows])
+
+    def balanced(self, n_a_class: int, seed: int) -> LabelledCrops:
+        """Draw as many crops of each class; all there are of the rarest where there are fewer."""
+        rng = np.random.default_rng(seed)
+        classes = [np.flatnonzero(self.state == state) for state in np.unique(self.state[self.state != UNKNOWN])]
+        n = min(n_a_class, *map(len, classes))
+        return self[np.concatenate([rng.permutation(rows)[:n] for rows in classes])]
+
+    def split(self, share: float, seed: int) -> tuple[LabelledCrops, LabelledCrops]:
+        """Split by scene: no scene is on both sides.
+
+        Parameters
+        ----------
+        share : float
+            Of the scenes, for the second part; at least one scene, and at most all but one.
+        seed : int
+            Which scenes.
+
+        Raises
+        ------
+        TrainingError
+            If all crops come from one scene.
+        """
+        scenes = np.unique(self.scene)
+        if len(scenes) < 2:
+            raise TrainingError(
+                f"All {len(self)} crops come from one movie and track, so none can be held out.",
+                "Give crops of several tracks, and say which track each belongs to.",
+            )
+        n = min(len(scenes) - 1, max(1, round(share * len(scenes))))
+        second = np.isin(self.scene, np.random.default_rng(seed).permutation(scenes)[:n])
+        return self[~second], self[second]
+
     def save(self, path: Path) -> None:
         """Write to an npz file; patches as bytes."""
         statistics = {name: getattr(self.patches, name) for name in STATISTICS}
-        x = (self.patches.x * 255).round().astype(np.uint8)
-        np.savez(path, x=x, state=self.state, scene=self.scene, **statistics)
+        np.savez(path, x=self.images, state=self.state, scene=self.scene, **statistics)
 
     @staticmethod
     def load(path: Path) -> LabelledCrops:
@@ -78,6 +134,11 @@ class LabelledCrops:
             np.concatenate([part.state for part in parts]),
             np.concatenate([part.scene for part in parts]),
         )
+
+
+def to_bytes(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return normalised patches times 255, rounded."""
+    return (x * 255).round().astype(np.uint8)
 
 
 def simulate_scene_crops(seed: int) -> LabelledCrops:
@@ -118,55 +179,3 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def real_image_crops(image: Path, labels: Path, rng: np.random.Generator, number: int) -> LabelledCrops:
-    """Crop every nucleus of a still image or a short movie with drawn masks, at a scale a little off on purpose.
-
-    Parameters
-    ----------
-    image, labels : Path
-        TIFF files, YX or TYX.
-    rng : numpy.random.Generator
-        Source of the errors of scale and centre.
-    number : int
-        Of the image, for splits.
-    """
-    frames, masks = np.atleast_3d(tifffile.imread(image)), np.atleast_3d(tifffile.imread(labels))
-    if frames.shape[2] == 1:
-        frames, masks = frames.transpose(2, 0, 1), masks.transpose(2, 0, 1)
-    parts = []
-    for frame, mask in zip(frames, masks, strict=True):
-        found = measure_labels(mask)
-        if len(found) < 3:
-            continue
-        diameter = float(found["diameter_px"].median()) * np.exp(rng.normal(0, 0.1))
-        error = diameter / REFERENCE_DIAMETER_PX * CENTRE_ERROR_PX
-        y, x = (found[axis].to_numpy() + rng.normal(0, error, len(found)) for axis in "yx")
-        parts.append(normalise(crop_frame(frame[None], y, x, REFERENCE_DIAMETER_PX / diameter)))
-    patches = Patches.concatenate(parts) if parts else normalise(np.empty((0, 1, 64, 64), np.float32))
-    return LabelledCrops(patches, np.full(len(patches), -1), np.full(len(patches), number))
-
-
-def real_crops(folder: Path, seed: int) -> LabelledCrops:
-    """Crop the nuclei of each ``NAME_img.tif`` with its ``NAME_lab.tif``, and of ``movie.tif`` with ``labels.tif``.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder with images and their masks.
-    seed : int
-        Of the errors of scale and centre.
-    """
-    rng = np.random.default_rng(seed)
-    pairs = [(p, p.with_name(p.name.replace("_img", "_lab"))) for p in sorted(folder.glob("*_img.tif"))]
-    pairs += [(p, p.with_name("labels.tif")) for p in sorted(folder.glob("movie.tif"))]
-    return LabelledCrops.concatenate([real_image_crops(i, m, rng, -1 - k) for k, (i, m) in enumerate(pairs)])
-
-
-def binary_target(state: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return +1 for metaphase, -1 for interphase, 0 for all that the binary bundle doesn't know."""
-    target = np.zeros(len(state), np.float32)
-    target[state == STATES.index("metaphase")] = 1
-    target[state == STATES.index("interphase")] = -1
-    return target

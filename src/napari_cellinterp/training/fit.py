@@ -1,4 +1,7 @@
-"""Training loops of network heads on the latents, and of the CNN."""
+"""Training loops of network heads on the latents, and of the CNN.
+
+Two classes share one score, the second class's where it is >= 0; more have one score each.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.models.heads import Cnn, NetworkHead
@@ -54,17 +57,24 @@ def _batches(n: int, batch: int, rng: np.random.Generator) -> Iterator[Tensor]:
         yield order[start : start + batch]
 
 
-def _score_loss(scores: Tensor, target: Tensor, interphase_weight: float) -> Tensor:
-    """Binary cross-entropy on the score; the target is -1 or +1."""
-    weight = torch.where(target < 0, interphase_weight, 1.0)
-    return binary_cross_entropy_with_logits(scores[:, 0], (target + 1) / 2, weight / weight.mean())
+def n_scores_of(n_classes: int) -> int:
+    """Return how many scores a head gives for so many classes."""
+    return 1 if n_classes == 2 else n_classes
+
+
+def _score_loss(scores: Tensor, state: Tensor, interphase_weight: float) -> Tensor:
+    """Cross-entropy of the scores (n, n_scores); states count from 0, and state 0 is interphase."""
+    weight = torch.where(state == 0, interphase_weight, 1.0)
+    if scores.shape[1] == 1:
+        return binary_cross_entropy_with_logits(scores[:, 0], state.to(scores), weight / weight.mean())
+    return (cross_entropy(scores, state, reduction="none") * weight).mean() / weight.mean()
 
 
 def _fit(
     name: str,
     model: nn.Module,
     batch_of: Callable[[Tensor, int], Tensor],
-    target: Tensor,
+    state: Tensor,
     config: HeadConfig | RiglConfig,
     rigl: Rigl | None = None,
 ) -> Iterator[Event]:
@@ -73,9 +83,9 @@ def _fit(
     for epoch in range(1, config.n_epochs + 1):
         model.train()
         total, n_batches = 0.0, 0
-        for rows in _batches(len(target), config.batch, rng):
+        for rows in _batches(len(state), config.batch, rng):
             scores = model(batch_of(rows, int(rng.integers(N_TURNS))))
-            loss = _score_loss(scores, target[rows], config.interphase_weight)
+            loss = _score_loss(scores, state[rows], config.interphase_weight)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             if rigl is None or not rigl.update():
@@ -85,54 +95,58 @@ def _fit(
     model.eval()
 
 
-def fit_dense(turned_latents: Tensor, target: Tensor, config: HeadConfig) -> Job[NetworkHead]:
+def fit_dense(turned_latents: Tensor, state: Tensor, config: HeadConfig, n_classes: int = 2) -> Job[NetworkHead]:
     """Train a dense head (scheme 2).
 
     Parameters
     ----------
     turned_latents : (8, n, n_latents) Tensor
         Latents of the crops under all flips and quarter turns; one turn a batch.
-    target : (n,) Tensor
-        +1 metaphase, -1 interphase.
+    state : (n,) int64 Tensor
+        Class of each crop, from 0; of two classes, interphase and metaphase.
     config : HeadConfig
         Settings.
+    n_classes : int
+        How many classes there are.
     """
     torch.manual_seed(config.seed)
-    head = NetworkHead(turned_latents.shape[2], dropout=config.dropout)
-    yield from _fit("dense", head, lambda rows, turn: turned_latents[turn, rows], target, config)
+    head = NetworkHead(turned_latents.shape[2], n_scores_of(n_classes), dropout=config.dropout)
+    yield from _fit("dense", head, lambda rows, turn: turned_latents[turn, rows], state, config)
     return head
 
 
-def fit_sparse(turned_latents: Tensor, target: Tensor, config: RiglConfig) -> Job[NetworkHead]:
+def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_classes: int = 2) -> Job[NetworkHead]:
     """Train a sparse head (scheme 3) with modified RigL; parameters as in `fit_dense`."""
     torch.manual_seed(config.seed)
-    head = NetworkHead(turned_latents.shape[2], sparse=True)
-    steps_per_epoch = max(1, len(target) // config.batch)
+    head = NetworkHead(turned_latents.shape[2], n_scores_of(n_classes), sparse=True)
+    steps_per_epoch = max(1, len(state) // config.batch)
     rigl = Rigl(head.linear_layers(), config, steps_per_epoch)
-    yield from _fit("sparse", head, lambda rows, turn: turned_latents[turn, rows], target, config, rigl)
+    yield from _fit("sparse", head, lambda rows, turn: turned_latents[turn, rows], state, config, rigl)
     rigl.prune(torch.nn.functional.mish)
     return head
 
 
-def fit_cnn(images: NDArray[np.uint8], target: Tensor, config: HeadConfig) -> Job[Cnn]:
+def fit_cnn(images: NDArray[np.uint8], state: Tensor, config: HeadConfig, n_classes: int = 2) -> Job[Cnn]:
     """Train a CNN on patches (scheme 1).
 
     Parameters
     ----------
     images : (n, n_channels, 64, 64) uint8
         Normalised patches times 255.
-    target : (n,) Tensor
-        +1 metaphase, -1 interphase.
+    state : (n,) int64 Tensor
+        Class of each crop, from 0; of two classes, interphase and metaphase.
     config : HeadConfig
         Settings.
+    n_classes : int
+        How many classes there are.
     """
     torch.manual_seed(config.seed)
-    model = Cnn(images.shape[1], dropout=config.dropout)
+    model = Cnn(images.shape[1], n_scores_of(n_classes), dropout=config.dropout)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batch_of(rows: Tensor, turn: int) -> Tensor:
         x = turned(torch.from_numpy(images[rows.numpy()]).float() / 255, turn)
         return x.contiguous(memory_format=torch.channels_last)
 
-    yield from _fit("cnn", model, batch_of, target, config)
+    yield from _fit("cnn", model, batch_of, state, config)
     return model

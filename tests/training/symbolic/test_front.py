@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_cellinterp.config import SymbolicConfig
+from napari_cellinterp.events import finish
 from napari_cellinterp.models.expression import Expression
 from napari_cellinterp.models.expression_nodes import Constant, walk
 from napari_cellinterp.training.symbolic import Candidate, Goal, hinge, pareto_front, refine, squared
-from napari_cellinterp.workflows import finish
 
 
 def goal_of(latents, sign, scores=None):

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_cellinterp.errors import TrainingError
-from napari_cellinterp.events import Warned
+from napari_cellinterp.events import Warned, finish
 from napari_cellinterp.models.expression import Expression
 from napari_cellinterp.training.symbolic import Goal, read_runs
 from napari_cellinterp.training.symbolic.hall_of_fame import HEADER, Entry, entries_of, with_latents
-from napari_cellinterp.workflows import finish
 
 SAVED = f"""{HEADER}
 1,0.8,"z17"

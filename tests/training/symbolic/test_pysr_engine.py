@@ -15,8 +15,8 @@ import pytest
 
 from napari_cellinterp.config import SymbolicConfig
 from napari_cellinterp.errors import TrainingError
+from napari_cellinterp.events import finish
 from napari_cellinterp.training.symbolic import pysr_engine, search_formulas
-from napari_cellinterp.workflows import finish
 
 CONFIG = SymbolicConfig(engine="pysr", n_generations=40)
 LATENTS = np.random.default_rng(0).normal(size=(60, 20))

@@ -10,11 +10,10 @@ import pytest
 
 from napari_cellinterp.config import SymbolicConfig
 from napari_cellinterp.errors import TrainingError
-from napari_cellinterp.events import EpochFinished
+from napari_cellinterp.events import EpochFinished, finish
 from napari_cellinterp.training.symbolic import hinge, search_each_class, search_formulas, squared
 from napari_cellinterp.training.symbolic.operon import _named
 from napari_cellinterp.training.symbolic.search import _balanced
-from napari_cellinterp.workflows import finish
 
 QUICK = SymbolicConfig(engine="operon", n_generations=20, population=150, max_size=12)
 

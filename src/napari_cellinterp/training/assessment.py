@@ -1,0 +1,219 @@
+"""How good trained heads are, and how large; which one of a scheme is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+
+from napari_cellinterp.models.bundle_info import Calibration, Formula, HeadInfo, Run
+from napari_cellinterp.models.complexity import dense_expression_size, n_weights, sparse_expression_size, tree_size
+from napari_cellinterp.models.heads import Cnn, MaskedLinear, NetworkHead, SymbolicHead
+from napari_cellinterp.training.symbolic import pareto_front
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from napari_cellinterp.models.bundle_info import FormulaTarget
+    from napari_cellinterp.models.expression import Expression
+    from napari_cellinterp.training.symbolic import Candidate
+
+    Floats = NDArray[np.float64]
+
+ACCURACY_FOR_SIMPLICITY = 0.002
+"""A simpler formula is preferred where it costs at most so much accuracy."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Inputs of heads whose classes are known, and which no head was trained on.
+
+    Attributes
+    ----------
+    images : (n, n_channels, 64, 64) uint8
+        Normalised patches times 255.
+    latents : (n, n_latents) Tensor
+        Their mean latents.
+    state : (n,) int64
+        Class of each, from 0.
+    """
+
+    images: NDArray[np.uint8]
+    latents: Tensor
+    state: NDArray[np.int64]
+
+    def scores(self, head: nn.Module) -> Floats:
+        """Return the scores of a head, or of a CNN, (n, n_scores)."""
+        inputs = torch.from_numpy(self.images).float() / 255 if isinstance(head, Cnn) else self.latents
+        return scores_of(head, inputs)
+
+    def accuracy(self, head: nn.Module) -> float:
+        """Share of right states; an undefined score is wrong."""
+        return float((states_of(self.scores(head)) == self.state).mean())
+
+
+@torch.no_grad()
+def scores_of(head: nn.Module, inputs: Tensor) -> Floats:
+    """Return the scores of each input, (n, n_scores) float64."""
+    return torch.cat([head(chunk) for chunk in torch.split(inputs, 512)]).double().numpy()
+
+
+def states_of(scores: Floats) -> NDArray[np.int64]:
+    """Return the class of each row of scores (n, n_scores); -1 where one is undefined."""
+    defined = np.isfinite(scores).all(axis=1)
+    state = (scores[:, 0] >= 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)
+    return np.where(defined, state, -1)
+
+
+def keep_best(
+    heads: Sequence[nn.Module], validation: Judged, test: Judged, targets: Sequence[FormulaTarget | None]
+) -> tuple[nn.Module, HeadInfo]:
+    """Choose and calibrate the run of a scheme on ``validation``; measure all runs on ``test``.
+
+    Parameters
+    ----------
+    heads : sequence of Module
+        The runs, in order of their seeds.
+    validation, test : Judged
+        Crops of different scenes.
+    targets : sequence of str or None
+        Loss that each run's formulas were searched with; None for networks.
+
+    Returns
+    -------
+    head : Module
+        The run of the best accuracy on ``validation``; of formulas the simplest that isn't much worse.
+    info : HeadInfo
+        Its calibration, and the figures of all.
+    """
+    runs = [
+        describe(head).model_copy(update={"seed": i, "accuracy": test.accuracy(head), "target": target})
+        for i, (head, target) in enumerate(zip(heads, targets, strict=True))
+    ]
+    found = [validation.accuracy(head) for head in heads]
+    if isinstance(heads[0], SymbolicHead):
+        good = [i for i, accuracy in enumerate(found) if accuracy >= max(found) - ACCURACY_FOR_SIMPLICITY]
+        best = min(good, key=lambda i: (runs[i].expression_size, -found[i]))
+    else:
+        best = int(np.argmax(found))
+    return heads[best], HeadInfo(calibration=calibrated(validation.scores(heads[best]), validation.state), runs=runs)
+
+
+def describe(head: nn.Module) -> Run:
+    """Return weights, sizes and latents of a head; the accuracy isn't known yet."""
+    match head:
+        case SymbolicHead():
+            size = sum(expression.size for expression in head.expressions)
+            sizes = {"expression_size": size, "tree_size": size}
+        case Cnn():
+            masks = _all_on([layer.weight.shape for layer in head.layers if isinstance(layer, torch.nn.Linear)])
+            size = dense_expression_size(_sizes(masks), batch_norm=True)
+            sizes = {
+                "n_weights": n_weights(masks),
+                "expression_size": size,
+                "tree_size": tree_size(masks, batch_norm=True),
+            }
+        case NetworkHead():
+            masks = _masks(head)
+            dense = not isinstance(head.linear_layers()[0], MaskedLinear)
+            size = dense_expression_size(_sizes(masks)) if dense else sparse_expression_size(masks)
+            sizes = {"n_weights": n_weights(masks), "expression_size": size, "tree_size": tree_size(masks)}
+        case _:
+            raise TypeError(f"{type(head).__name__} is no head")
+    latents = None if isinstance(head, Cnn) else read_latents(head)
+    return Run(seed=0, accuracy=0, latents=latents, **sizes)
+
+
+def read_latents(head: nn.Module) -> tuple[int, ...]:
+    """Return the latents that a head reads, in order."""
+    if isinstance(head, SymbolicHead):
+        return tuple(sorted({latent for expression in head.expressions for latent in expression.latents}))
+    assert isinstance(head, NetworkHead)
+    return tuple(int(i) for i in np.flatnonzero(_masks(head)[0].any(axis=0)))
+
+
+def _masks(head: NetworkHead) -> list[NDArray[np.bool_]]:
+    """Which weights of each layer are active, (n_out, n_in)."""
+    layers = head.linear_layers()
+    if isinstance(layers[0], MaskedLinear):
+        return [layer.mask.numpy().astype(bool) for layer in layers if isinstance(layer, MaskedLinear)]
+    return _all_on([layer.weight.shape for layer in layers])
+
+
+def _all_on(shapes: Iterable[tuple[int, ...]]) -> list[NDArray[np.bool_]]:
+    return [np.ones(shape, bool) for shape in shapes]
+
+
+def _sizes(masks: Sequence[NDArray[np.bool_]]) -> list[int]:
+    return [masks[0].shape[1], *(mask.shape[0] for mask in masks)]
+
+
+def calibrated(scores: Floats, state: NDArray[np.int64]) -> tuple[Calibration, ...]:
+    """Fit slope and offset of each score's logistic calibration by maximum likelihood.
+
+    Of several scores all are fitted together, as the logits of one softmax with one slope.
+    """
+    good = np.isfinite(scores).all(axis=1)
+    scores, state = scores[good], state[good]
+    n_scores = scores.shape[1]
+
+    def loss(parameters: Floats) -> float:
+        logits = parameters[0] * scores + parameters[1:]
+        if n_scores == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        largest = logits.max(axis=1)
+        normaliser = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+        return float((normaliser - logits[np.arange(len(state)), state]).mean())
+
+    slope, *offsets = minimize(loss, [1.0] + [0.0] * n_scores, method="Nelder-Mead", options={"maxfev": 4000}).x
+    return tuple(Calibration(slope=float(slope), offset=float(offset)) for offset in offsets)
+
+
+def chosen_formula(front: Sequence[Candidate]) -> Candidate:
+    """Return the simplest formula of a front whose training accuracy is near the front's best."""
+    best = max(candidate.accuracy for candidate in front)
+    return next(candidate for candidate in front if candidate.accuracy >= best - ACCURACY_FOR_SIMPLICITY)
+
+
+def with_front(info: HeadInfo, head: SymbolicHead, runs: Sequence[list[list[Candidate]]], test: Judged) -> HeadInfo:
+    """Add the head's formulas, and the Pareto fronts of all runs together: one a score and a loss."""
+    front = []
+    n_scores = len(head.expressions)
+    for score_index in range(n_scores):
+        for target in ("hinge", "squared"):
+            found = [c for fronts in runs for c in fronts[score_index] if c.target == target]
+            front += [_formula(candidate, score_index, n_scores, test) for candidate in pareto_front(found)]
+    expressions = tuple(str(expression) for expression in head.expressions)
+    return info.model_copy(update={"expressions": expressions, "front": tuple(front)})
+
+
+def _formula(candidate: Candidate, score_index: int, n_scores: int, test: Judged) -> Formula:
+    """Describe a formula; its accuracy is that of its own side against the rest."""
+    is_class = test.state == (1 if n_scores == 1 else score_index)
+    right = _positive(candidate.expression, test.latents) == is_class
+    return Formula(
+        expression=str(candidate.expression),
+        complexity=candidate.complexity,
+        size=candidate.expression.size,
+        loss=candidate.loss,
+        accuracy=float(right.mean()),
+        target=target_name(candidate.target),
+        score_index=score_index,
+    )
+
+
+def _positive(expression: Expression, latents: Tensor) -> NDArray[np.float64]:
+    """1 where the score is >= 0, 0 where it is negative, NaN where it is undefined."""
+    values = expression.evaluate(latents.double().numpy())
+    return np.where(np.isfinite(values), values >= 0, np.nan)
+
+
+def target_name(target: str) -> FormulaTarget:
+    """Return what bundles call the loss of a search."""
+    return "hinge" if target == "hinge" else "squared_error"

@@ -1,0 +1,154 @@
+"""Crops of real images, to train on: all nuclei without labels, and some that were labelled by eye."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import tifffile
+
+from napari_cellinterp.config import REFERENCE_DIAMETER_PX, NucleiConfig
+from napari_cellinterp.errors import TrainingError
+from napari_cellinterp.movies.nuclei import find_nuclei
+from napari_cellinterp.movies.patches import Patches, crop_frame, normalise
+from napari_cellinterp.movies.shapes import STATES
+from napari_cellinterp.movies.synthetic import draw_optics, expose
+from napari_cellinterp.movies.tracks import measure_labels
+from napari_cellinterp.training.datasets import CENTRE_ERROR_PX, UNKNOWN, LabelledCrops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.generic]
+
+FEWEST_NUCLEI = 3
+"""An image of fewer tells no scale."""
+
+SCALE_ERROR = 0.1
+"""How far the scale is off on purpose, standard deviation of its logarithm."""
+
+SHARE_EXPOSED = 0.6
+"""Share of the labelled images that are degraded as by another microscope."""
+
+LABELS_NAME = "dsb2018_labels.csv"
+
+
+def masked_crops(folder: Path, seed: int) -> LabelledCrops:
+    """Crop the nuclei of each ``NAME_img.tif`` with its ``NAME_lab.tif``, and of ``movie.tif`` with ``labels.tif``.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with images and their masks.
+    seed : int
+        Of the errors of scale and centre.
+
+    Returns
+    -------
+    LabelledCrops
+        States unknown; scenes are negative, one an image.
+    """
+    pairs = [(p, p.with_name(p.name.replace("_img", "_lab"))) for p in sorted(folder.glob("*_img.tif"))]
+    pairs += [(p, p.with_name("labels.tif")) for p in sorted(folder.glob("movie.tif"))]
+    frames = (zip(_frames(image), _frames(labels), strict=True) for image, labels in pairs)
+    return _unlabelled(frames, seed)
+
+
+def found_crops(movie: Image, seed: int) -> LabelledCrops:
+    """Crop the nuclei of a movie (T, Y, X) that has no masks, where the program finds them."""
+    config = NucleiConfig()
+    return _unlabelled([((frame, find_nuclei(frame, config)) for frame in movie)], seed)
+
+
+def _unlabelled(images: Iterable[Iterable[tuple[Image, Image]]], seed: int) -> LabelledCrops:
+    """Crop every nucleus of images, each a series of frames with masks."""
+    rng, parts = np.random.default_rng(seed), [_crops(np.empty((0, 1, 64, 64), np.float32), UNKNOWN, 0)]
+    for number, frames in enumerate(images, 1):
+        for frame, labels in frames:
+            found = measure_labels(labels)
+            if len(found) >= FEWEST_NUCLEI:
+                windows = _windows(frame, found[["y", "x"]].to_numpy(), _diameter(found), rng)
+                parts.append(_crops(windows, UNKNOWN, -number))
+    return LabelledCrops.concatenate(parts)
+
+
+def labelled_crops(folder: Path, n_repeats: int, seed: int) -> LabelledCrops:
+    """Crop the nuclei of ``dsb2018_fluo`` whose states were read by eye.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the images.
+    n_repeats : int
+        How often each nucleus is cropped, at another scale and mostly as another microscope would show it; once gives
+        it as it is.
+    seed : int
+        Of the errors of scale and centre, and of the microscopes.
+
+    Returns
+    -------
+    LabelledCrops
+        States are indices into `napari_cellinterp.movies.shapes.STATES`; scenes are negative, one an image.
+
+    Raises
+    ------
+    TrainingError
+        If an image isn't there.
+    """
+    rng, parts = np.random.default_rng(seed), []
+    for number, (name, rows) in enumerate(read_labels().groupby("file"), 1):
+        image = folder / str(name)
+        if not image.is_file():
+            raise TrainingError(f"The labelled image {image} isn't there.", "Give the folder of all of dsb2018_fluo.")
+        frame = _frames(image)[0].astype(np.float32)
+        diameter = _diameter(measure_labels(_frames(image.with_name(image.name.replace("_img", "_lab")))[0]))
+        state = rows["state"].map(STATES.index).to_numpy(np.int64)
+        for repeat in range(n_repeats):
+            changed = _elsewhere(frame, diameter, rng) if repeat and rng.random() < SHARE_EXPOSED else frame
+            parts.append(_crops(_windows(changed, rows[["y", "x"]].to_numpy(), diameter, rng), state, -number))
+    return LabelledCrops.concatenate(parts)
+
+
+@cache
+def read_labels() -> pd.DataFrame:
+    """Return the labels read by eye: ``file, y, x`` (pixels), ``state``."""
+    with files(__package__).joinpath(LABELS_NAME).open(encoding="utf-8") as table:
+        return pd.read_csv(table)
+
+
+def _frames(path: Path) -> Image:
+    """Read an image or a movie as (T, Y, X)."""
+    array = tifffile.imread(path)
+    return array[None] if array.ndim == 2 else array
+
+
+def _diameter(found: pd.DataFrame) -> float:
+    return float(found["diameter_px"].median())
+
+
+def _windows(
+    frame: Image, centres: NDArray[np.float64], diameter_px: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Cut crops with scale and centres a little off."""
+    zoom = diameter_px * np.exp(rng.normal(0, SCALE_ERROR)) / REFERENCE_DIAMETER_PX
+    y, x = (centres + rng.normal(0, CENTRE_ERROR_PX * zoom, centres.shape)).T
+    return crop_frame(frame[None], y, x, 1 / zoom)
+
+
+def _elsewhere(frame: NDArray[np.float32], diameter_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Show an image as another microscope and camera would."""
+    background, bright = np.percentile(frame, [5, 99])
+    signal = (frame - background) / max(1e-6, bright - background)
+    return expose(signal, draw_optics(rng), diameter_px / REFERENCE_DIAMETER_PX, rng)
+
+
+def _crops(windows: NDArray[np.float32], state: NDArray[np.int64] | int, scene: int) -> LabelledCrops:
+    patches: Patches = normalise(windows)
+    n = len(patches)
+    return LabelledCrops(patches, np.broadcast_to(state, n).astype(np.int64), np.full(n, scene))

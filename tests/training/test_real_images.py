@@ -1,0 +1,70 @@
+"""Crops of real images: at the model's scale, centred, with the states that were read by eye."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_cellinterp.errors import TrainingError
+from napari_cellinterp.movies.shapes import STATES
+from napari_cellinterp.movies.synthetic import simulate_scene
+from napari_cellinterp.training.datasets import UNKNOWN
+from napari_cellinterp.training.real_images import found_crops, labelled_crops, masked_crops, read_labels
+
+
+def test_real_images_and_movies_with_masks(tmp_path):
+    rows, columns = np.ogrid[:120, :160]
+    labels = np.zeros((120, 160), np.uint16)
+    for i, (y, x) in enumerate([(30, 30), (30, 80), (80, 40), (85, 120)]):
+        labels[(rows - y) ** 2 + (columns - x) ** 2 < 12**2] = i + 1
+    image = (200 * (labels > 0) + 20).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a_img.tif", image)
+    tifffile.imwrite(tmp_path / "a_lab.tif", labels)
+    tifffile.imwrite(tmp_path / "b_img.tif", image)
+    tifffile.imwrite(tmp_path / "b_lab.tif", np.where(labels < 3, labels, 0).astype(np.uint16))
+    found = masked_crops(tmp_path, seed=0)
+    assert len(found) == 4, "an image of two nuclei tells no scale"
+    assert (found.state == UNKNOWN).all()
+    tifffile.imwrite(tmp_path / "movie.tif", np.stack([image] * 2), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "labels.tif", np.stack([labels] * 2), photometric="minisblack")
+    found = masked_crops(tmp_path, seed=0)
+    assert len(found) == 12
+    assert len(set(found.scene)) == 2
+    assert (found.scene < 0).all()
+    assert (found.patches.x[:, 0, 30:34, 30:34] > 0.9).all()
+    inside = (found.patches.x[:, 0] > 0.5).sum(axis=(1, 2))
+    assert np.median(inside) == pytest.approx(np.pi * 14.5**2, rel=0.3)
+
+
+def test_nuclei_without_masks_are_found_first():
+    frame = simulate_scene(np.random.default_rng(3), shape=(400, 400)).image
+    crops = found_crops(np.stack([frame, np.zeros_like(frame)]), seed=0)
+    assert len(crops) > 5
+    assert (crops.state == UNKNOWN).all()
+    assert np.median(crops.patches.x[:, 0, 28:36, 28:36]) > 2 * np.median(crops.patches.x[:, 0, 0])
+
+
+def test_the_labels_read_by_eye_are_whole():
+    labels = read_labels()
+    assert set(labels["state"]) == set(STATES)
+    assert not labels.isna().any(axis=None)
+    assert not labels.duplicated(["file", "y", "x"]).any()
+
+
+def test_labelled_nuclei_are_cropped_with_their_states(real_data):
+    folder = real_data / "dsb2018_fluo"
+    once, twice = labelled_crops(folder, 1, 0), labelled_crops(folder, 2, 0)
+    assert len(once) == len(read_labels())
+    assert len(twice) == 2 * len(once)
+    counts = read_labels()["state"].value_counts()
+    assert {name: int((once.state == i).sum()) for i, name in enumerate(STATES)} == dict(counts)
+    assert len(np.unique(once.scene)) == read_labels()["file"].nunique()
+    plates = once.patches.x[once.state == STATES.index("metaphase"), 0]
+    assert np.median(plates[:, 30:34, 30:34]) > 0.7
+    assert np.median((plates > 0.5).sum(axis=(1, 2))) < 0.8 * np.pi * 14.5**2, "plates are small"
+
+
+def test_a_missing_image_is_named(tmp_path):
+    with pytest.raises(TrainingError, match=read_labels()["file"].min()):
+        labelled_crops(tmp_path, 1, 0)
