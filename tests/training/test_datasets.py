@@ -74,6 +74,12 @@ def test_no_scene_is_on_both_sides_of_a_split(n_scenes, share, seed):
     assert not set(first.scene) & set(second.scene)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_state_is_on_both_sides_of_a_split(seed):
+    first, second = crops_of([0] * 40 + [1, 1], [*range(40), 7, 50]).split(0.1, seed)
+    assert set(first.state) == set(second.state) == {0, 1}
+
+
 def test_one_scene_can_not_be_split():
     with pytest.raises(TrainingError, match="one movie and track"):
         crops_of([0, 1], [3, 3]).split(0.5, 0)

@@ -89,7 +89,7 @@ class LabelledCrops:
         return self[np.concatenate([rng.permutation(rows)[:n] for rows in classes])]
 
     def split(self, share: float, seed: int) -> tuple[LabelledCrops, LabelledCrops]:
-        """Split by scene: no scene is on both sides.
+        """Split by scene: no scene is on both sides, and each state is on both where two scenes have it.
 
         Parameters
         ----------
@@ -103,15 +103,28 @@ class LabelledCrops:
         TrainingError
             If all crops come from one scene.
         """
-        scenes = np.unique(self.scene)
+        scenes, of_crop = np.unique(self.scene, return_inverse=True)
         if len(scenes) < 2:
             raise TrainingError(
                 f"All {len(self)} crops come from one movie and track, so none can be held out.",
                 "Give crops of several tracks, and say which track each belongs to.",
             )
-        n = min(len(scenes) - 1, max(1, round(share * len(scenes))))
-        second = np.isin(self.scene, np.random.default_rng(seed).permutation(scenes)[:n])
-        return self[~second], self[second]
+        rng, held_out = np.random.default_rng(seed), np.zeros(len(scenes), bool)
+        kinds = self._rarest_states(of_crop, len(scenes))
+        for kind in np.unique(kinds):
+            members = rng.permutation(np.flatnonzero(kinds == kind))
+            held_out[members[: _share_of(len(members), share)]] = True
+        if not held_out.any():
+            held_out[rng.integers(len(scenes))] = True
+        return self[~held_out[of_crop]], self[held_out[of_crop]]
+
+    def _rarest_states(self, of_crop: NDArray[np.int64], n_scenes: int) -> NDArray[np.int64]:
+        """Of each scene, the state among its crops that is the rarest in all; so rare ones get to both sides."""
+        counts = np.bincount(self.state + 1)
+        rarest = np.full(n_scenes, UNKNOWN)
+        for state in np.argsort(-counts[1:], kind="stable"):
+            rarest[np.unique(of_crop[self.state == state])] = state
+        return rarest
 
     def save(self, path: Path) -> None:
         """Write to an npz file; patches as bytes."""
@@ -134,6 +147,11 @@ class LabelledCrops:
             np.concatenate([part.state for part in parts]),
             np.concatenate([part.scene for part in parts]),
         )
+
+
+def _share_of(n: int, share: float) -> int:
+    """Return so many of n; at least one, and one less than all, where there are two."""
+    return min(n - 1, max(1, round(share * n)))
 
 
 def to_bytes(x: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -124,7 +124,7 @@ def read_labels() -> pd.DataFrame:
 
 def _frames(path: Path) -> Image:
     """Read an image or a movie as (T, Y, X)."""
-    array = tifffile.imread(path)
+    array: Image = tifffile.imread(path)
     return array[None] if array.ndim == 2 else array
 
 

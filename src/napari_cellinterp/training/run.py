@@ -136,7 +136,8 @@ class Training:
                     "Give some, or the model whose encoder is to be used.",
                 )
             checkpoint = self.folder.path / CHECKPOINT_NAME
-            yield from fit_vae(encoder, decoder, self.data.stream, self.config.vae, checkpoint=checkpoint)
+            with self.folder.timed("vae"):
+                yield from fit_vae(encoder, decoder, self.data.stream, self.config.vae, checkpoint=checkpoint)
             self.folder.save("vae", networks)
             checkpoint.unlink(missing_ok=True)
         return encoder, decoder
@@ -147,7 +148,8 @@ class Training:
         cnns = [Cnn(n_channels, n_scores_of(self.n_classes)) for _ in range(self.config.n_runs)]
         if not self.folder.load("cnn", _numbered(cnns)):
             state = torch.from_numpy(crops.state)
-            cnns = yield from train_cnns(crops.images, state, self.n_classes, self.config, self.n_processes)
+            with self.folder.timed("cnn"):
+                cnns = yield from train_cnns(crops.images, state, self.n_classes, self.config, self.n_processes)
             self.folder.save("cnn", _numbered(cnns))
         return cnns
 
@@ -158,7 +160,8 @@ class Training:
         runs = range(self.config.n_runs)
         dense, sparse = [NetworkHead(*sizes) for _ in runs], [NetworkHead(*sizes, sparse=True) for _ in runs]
         if not self.folder.load("heads", _numbered(dense, "dense") | _numbered(sparse, "sparse")):
-            dense, sparse = yield from train_networks(crops, self.config, self.n_processes)
+            with self.folder.timed("heads"):
+                dense, sparse = yield from train_networks(crops, self.config, self.n_processes)
             self.folder.save("heads", _numbered(dense, "dense") | _numbered(sparse, "sparse"))
         return dense, sparse
 
@@ -169,7 +172,8 @@ class Training:
             return _read_fronts(path)
         networks = yield from self.networks()
         crops = yield from self._labelled()
-        runs = yield from search_heads(crops, *networks, self.config, self.n_processes)
+        with self.folder.timed("formulas"):
+            runs = yield from search_heads(crops, *networks, self.config, self.n_processes)
         with written_beside(path) as beside:
             beside.write_text(json.dumps([[_as_rows(front) for front in fronts] for fronts in runs]), encoding="utf-8")
         return runs
@@ -217,7 +221,7 @@ def symbolic_heads(runs: Sequence[Fronts]) -> list[SymbolicHead]:
     return [SymbolicHead([chosen_formula(front).expression for front in fronts]) for fronts in runs]
 
 
-def _numbered(networks: Sequence[nn.Module], name: str = "model") -> Mapping[str, nn.Module]:
+def _numbered(networks: Sequence[nn.Module], name: str = "model") -> dict[str, nn.Module]:
     return {f"{name}-{i}": network for i, network in enumerate(networks)}
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import time
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RUN_NAME, HISTORY_NAME = "run.json", "history.csv"
+RUN_NAME, HISTORY_NAME, TIMES_NAME = "run.json", "history.csv", "stages.json"
 VERSIONED = ("napari-cellinterp", "torch", "numpy", "scipy", "scikit-image", "pyoperon", "pysr", "optuna")
 
 
@@ -88,6 +89,23 @@ class RunFolder:
                     writer.writerow([stamp, event.name, event.done, event.total, figures])
                     file.flush()
                 yield event
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add what a stage takes to what it took before it was stopped, in ``stages.json``, seconds."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            times = self.times_s()
+            times[stage] = round(times.get(stage, 0) + time.perf_counter() - start, 1)
+            with written_beside(self.path / TIMES_NAME) as beside:
+                beside.write_text(json.dumps(times), encoding="utf-8")
+
+    def times_s(self) -> dict[str, float]:
+        """Return how long each stage took, seconds."""
+        path = self.path / TIMES_NAME
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def load(self, stage: str, networks: Mapping[str, nn.Module]) -> bool:
         """Load a finished stage into networks, in place, in evaluation mode; False where it isn't finished.

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import count
 from multiprocessing import get_context, parent_process
 from threading import Thread
@@ -111,6 +112,49 @@ class StoredCrops:
     def describe(self) -> str:
         """Return the array's shape and checksum."""
         return f"stored {self.images.shape}, CRC {zlib.crc32(np.ascontiguousarray(self.images).data):08x}"
+
+
+@dataclass(frozen=True)
+class KeptCrops:
+    """Random crops of a fixed number of scenes, which are simulated when the first batch is asked for, and kept.
+
+    Attributes
+    ----------
+    scenes : range
+        Seeds of the scenes.
+    simulate : callable
+        Makes the crops of a scene from its seed; it must be picklable.
+    n_processes : int
+        Workers, of one thread each.
+    """
+
+    scenes: range
+    simulate: Callable[[int], LabelledCrops]
+    n_processes: int = 2
+
+    def batches(self, draw: Draw) -> Batches:
+        """Yield random crops, drawn with replacement.
+
+        Raises
+        ------
+        TrainingError
+            If a worker dies.
+        """
+        yield from StoredCrops(self._images).batches(draw)
+
+    def describe(self) -> str:
+        """Return where the scenes come from."""
+        name = getattr(self.simulate, "__qualname__", type(self.simulate).__qualname__)
+        return f"all of {name}, scenes {self.scenes.start} to {self.scenes.stop - 1}"
+
+    @cached_property
+    def _images(self) -> NDArray[np.uint8]:
+        work = partial(_scene_bytes, self.simulate)
+        with ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
+            try:
+                return np.concatenate(list(pool.map(work, self.scenes, chunksize=4)))
+            except BrokenProcessPool as error:
+                raise _died() from error
 
 
 @dataclass(frozen=True)
@@ -221,10 +265,7 @@ class SimulatedCrops:
                     waiting.append(self._begin_block(pool, next(numbers)))
                 yield self._shuffled(waiting.popleft(), draw)
         except BrokenProcessPool as error:
-            raise TrainingError(
-                "A process that simulates crops died.",
-                "It probably ran out of memory: lower n_processes, or free some.",
-            ) from error
+            raise _died() from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -242,6 +283,12 @@ class SimulatedCrops:
             )
         order = np.random.default_rng((draw.seed, block.number, 0, SHUFFLE)).permutation(len(crops))
         return crops[np.resize(order, n)]
+
+
+def _died() -> TrainingError:
+    return TrainingError(
+        "A process that simulates crops died.", "It probably ran out of memory: lower n_processes, or free some."
+    )
 
 
 @dataclass(frozen=True)
