@@ -198,7 +198,7 @@ def test_processes_give_the_same_and_end_with_the_stream(scenes, in_threads, mon
 
 @pytest.mark.slow
 def test_a_worker_that_dies(scenes):
-    with pytest.raises(TrainingError, match=r"A process that simulates crops died\. .* lower n_processes"):
+    with pytest.raises(TrainingError, match=r"A worker process died\. .* fewer processes"):
         first(simulated(scenes.dying), Draw(4), 1)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_cellinterp.cli import teach
 from napari_cellinterp.cli.options import build, option
 from napari_cellinterp.config import ClassifyConfig, HeadName, LinkingConfig, MovieConfig, NucleiConfig, ScaleConfig
 from napari_cellinterp.errors import CellInterpError
@@ -166,6 +167,11 @@ def demo(
     typer.echo(agreement(result))
     if view:
         typer.echo(open_in_napari(out))
+
+
+app.command()(teach.train)
+app.command()(teach.tune)
+app.command()(teach.reproduce)
 
 
 def main() -> None:

@@ -40,7 +40,6 @@ STAGES: dict[type[Progressed], str] = {
     FrameSearched: "Nuclei in frame",
     FrameClassified: "Classified frame",
     PatchesClassified: "Patches",
-    EpochFinished: "Training",
 }
 
 
@@ -57,10 +56,14 @@ def run(job: Job[T]) -> T:
             if isinstance(event, Progressed):
                 kind = type(event)
                 if kind not in bars:
-                    bars[kind] = progress.add_task(STAGES.get(kind, "Step"), total=event.total)
-                progress.update(bars[kind], completed=event.done, total=event.total)
+                    bars[kind] = progress.add_task(_stage(event), total=event.total)
+                progress.update(bars[kind], description=_stage(event), completed=event.done, total=event.total)
             elif line := said(event):
                 progress.console.print(line, markup=False)
+
+
+def _stage(event: Progressed) -> str:
+    return f"Training {event.name}" if isinstance(event, EpochFinished) else STAGES.get(type(event), "Step")
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +12,7 @@ from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, no
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
+from napari_cellinterp.training.workers import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -183,17 +182,10 @@ def simulate_scene_crops(seed: int) -> LabelledCrops:
 def simulate_crops(n_crops: int, first_seed: int, n_processes: int = 2) -> Iterator[LabelledCrops]:
     """Simulate scenes in worker processes until there are enough crops; scene by scene, in order of their seeds."""
     n = 0
-    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+    with worker_pool(n_processes) as pool:
         seed = first_seed
         while n < n_crops:
             for crops in pool.map(simulate_scene_crops, range(seed, seed + 8 * n_processes)):
                 n += len(crops)
                 yield crops
             seed += 8 * n_processes
-
-
-def one_thread() -> None:
-    """Keep a worker process to one core: several that each use all of them wait for each other."""
-    import torch
-
-    torch.set_num_threads(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from napari_cellinterp.training.stream import StoredCrops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -238,7 +238,7 @@ def prepared(own: OwnCrops, classes: Sequence[str] | None, config: TrainingConfi
     TrainingError
         If a class isn't there, there is only one, or one has too few crops.
     """
-    there = sorted(set(own.state) - {""}, key=lambda name: (name != FIRST_CLASS, name))
+    there = sorted({str(name) for name in own.state} - {""}, key=lambda name: (name != FIRST_CLASS, name))
     chosen = tuple(classes or there)
     unknown = [name for name in chosen if name not in there]
     if unknown:
@@ -248,8 +248,8 @@ def prepared(own: OwnCrops, classes: Sequence[str] | None, config: TrainingConfi
     crops = _numbered(own, chosen)
     rest, test = crops.split(config.test_share, config.seed)
     train, validation = rest.split(config.validation_share, config.seed)
-    known = [part.of_classes(chosen, chosen) for part in (train, validation, test)]
-    data = TrainingData(chosen, *known, stream=StoredCrops(rest.images))
+    train, validation, test = (part.of_classes(chosen, chosen) for part in (train, validation, test))
+    data = TrainingData(chosen, train, validation, test, StoredCrops(rest.images))
     data.check()
     return data
 

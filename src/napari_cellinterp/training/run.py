@@ -155,7 +155,7 @@ class Training:
 
     def networks(self) -> Job[tuple[list[NetworkHead], list[NetworkHead]]]:
         """Train the dense and the sparse heads of schemes 2 and 3."""
-        crops = yield from self._labelled()
+        crops = yield from self.labelled()
         sizes = (crops.turned.shape[2], n_scores_of(self.n_classes))
         runs = range(self.config.n_runs)
         dense, sparse = [NetworkHead(*sizes) for _ in runs], [NetworkHead(*sizes, sparse=True) for _ in runs]
@@ -171,7 +171,7 @@ class Training:
         if path.is_file():
             return _read_fronts(path)
         networks = yield from self.networks()
-        crops = yield from self._labelled()
+        crops = yield from self.labelled()
         with self.folder.timed("formulas"):
             runs = yield from search_heads(crops, *networks, self.config, self.n_processes)
         with written_beside(path) as beside:
@@ -202,7 +202,7 @@ class Training:
         heads["symbolic"] = formula, with_front(info, formula, fronts, test)
         return assemble(encoder, decoder, heads, self.data.test, self.data.classes, self.config)
 
-    def _labelled(self) -> Job[Labelled]:
+    def labelled(self) -> Job[Labelled]:
         """Encode the training crops, once."""
         if self._latents is None:
             encoder, _ = yield from self.vae()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,9 +12,9 @@ import torch
 from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig
 from napari_cellinterp.events import EpochFinished, finish
 from napari_cellinterp.training.assessment import read_latents, scores_of
-from napari_cellinterp.training.datasets import one_thread
 from napari_cellinterp.training.fit import fit_cnn, fit_dense, fit_sparse
 from napari_cellinterp.training.symbolic import Candidate, search_each_class, search_formulas
+from napari_cellinterp.training.workers import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -107,10 +105,7 @@ def _side_by_side(name: str, work: Callable[[R], T], runs: Sequence[R], n_proces
     with ExitStack() as stack:
         results: Iterator[T] = map(work, runs)
         if n_processes > 1:
-            pool = ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"), initializer=one_thread)
-            # a job that is closed early waits for the runs under way, and begins no more
-            stack.callback(pool.shutdown, cancel_futures=True)
-            results = pool.map(work, runs)
+            results = stack.enter_context(worker_pool(n_processes)).map(work, runs)
         for result in results:
             found.append(result)
             yield EpochFinished(len(found), len(runs), name, ())

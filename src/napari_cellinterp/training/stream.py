@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import zlib
 from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import count
-from multiprocessing import get_context, parent_process
-from threading import Thread
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
 from napari_cellinterp.errors import TrainingError
-from napari_cellinterp.training.datasets import LabelledCrops, one_thread, simulate_scene_crops
+from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops
+from napari_cellinterp.training.workers import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from concurrent.futures import Future, ProcessPoolExecutor
 
     from numpy.typing import NDArray
 
@@ -150,11 +147,8 @@ class KeptCrops:
     @cached_property
     def _images(self) -> NDArray[np.uint8]:
         work = partial(_scene_bytes, self.simulate)
-        with ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
-            try:
-                return np.concatenate(list(pool.map(work, self.scenes, chunksize=4)))
-            except BrokenProcessPool as error:
-                raise _died() from error
+        with worker_pool(self.n_processes) as pool:
+            return np.concatenate(list(pool.map(work, self.scenes, chunksize=4)))
 
 
 @dataclass(frozen=True)
@@ -257,17 +251,12 @@ class SimulatedCrops:
 
     def _blocks(self, draw: Draw, n_done: int) -> Generator[NDArray[np.uint8], None, None]:
         numbers = count(n_done * draw.n_ranks + draw.rank, draw.n_ranks)
-        pool = ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn"), initializer=_begin_worker)
         waiting: deque[_Block] = deque()
-        try:
+        with worker_pool(self.n_processes) as pool:
             while True:
                 while len(waiting) <= N_BLOCKS_AHEAD:
                     waiting.append(self._begin_block(pool, next(numbers)))
                 yield self._shuffled(waiting.popleft(), draw)
-        except BrokenProcessPool as error:
-            raise _died() from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin_block(self, pool: ProcessPoolExecutor, number: int) -> _Block:
         first = self.first_scene + number * self.scenes_per_block
@@ -283,12 +272,6 @@ class SimulatedCrops:
             )
         order = np.random.default_rng((draw.seed, block.number, 0, SHUFFLE)).permutation(len(crops))
         return crops[np.resize(order, n)]
-
-
-def _died() -> TrainingError:
-    return TrainingError(
-        "A process that simulates crops died.", "It probably ran out of memory: lower n_processes, or free some."
-    )
 
 
 @dataclass(frozen=True)
@@ -319,18 +302,3 @@ def _result(scene: int, part: Future[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 def _scene_bytes(simulate: Callable[[int], LabelledCrops], scene: int) -> NDArray[np.uint8]:
     """Simulate in a worker; bytes are a quarter of what would have to be sent otherwise."""
     return (simulate(scene).patches.x * 255).round().astype(np.uint8)
-
-
-def _begin_worker() -> None:
-    one_thread()
-    # Ctrl-C reaches the whole group: the trainer answers it, and shuts the workers down
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Leave when the trainer is killed: a pool's workers would wait for work forever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

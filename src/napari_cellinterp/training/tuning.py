@@ -8,7 +8,6 @@ was stopped, and several processes may work on it at once.
 from __future__ import annotations
 
 import json
-import signal
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -29,9 +28,9 @@ from napari_cellinterp.errors import OutputError, TrainingError
 from napari_cellinterp.events import EpochFinished, finish
 from napari_cellinterp.results.files import check_writable
 from napari_cellinterp.training.assessment import scores_of, states_of
-from napari_cellinterp.training.datasets import one_thread
 from napari_cellinterp.training.fit import fit_sparse
 from napari_cellinterp.training.run_folder import array_hash
+from napari_cellinterp.training.workers import begin_worker
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -420,9 +419,7 @@ def _died() -> TrainingError:
 
 def _serve(connection: Connection) -> None:
     """Measure trials until the other end is closed, also by that process's death."""
-    one_thread()
-    # Ctrl-C reaches the whole group: the process that gives the trials answers it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_worker()
     try:
         task = connection.recv()
         while True:

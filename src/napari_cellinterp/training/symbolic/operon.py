@@ -43,8 +43,8 @@ def search(goal: Goal, inputs: Sequence[int], config: SymbolicConfig) -> Job[lis
         for start in range(first, end, STAGE_GENERATIONS):
             done = min(start + STAGE_GENERATIONS, end)
             engine.set_params(generations=done - start, random_state=config.seed * config.n_generations + start)
-            best = _fit(engine, chosen, wanted)
-            archive |= {_named(engine.get_model_string(found["tree"], 6), inputs) for found in engine.pareto_front_}
+            best, texts = _fit(engine, chosen, wanted)
+            archive |= {_named(text, inputs) for text in texts}
             yield EpochFinished(done, config.n_generations, "operon", (("loss", best),))
         first = end
     return (yield from refine(archive, goal, config))
@@ -58,12 +58,13 @@ def _restarts(goal: Goal, n_generations: int) -> list[tuple[Floats, int]]:
     return [(np.clip(goal.scores, -MARGIN, MARGIN), n_generations - half), (goal.scores, half)]
 
 
-def _fit(engine: Any, latents: Floats, wanted: Floats) -> float:
-    """Carry the engine's search on; return its best squared error."""
+def _fit(engine: Any, latents: Floats, wanted: Floats) -> tuple[float, list[str]]:
+    """Carry the engine's search on; return its best squared error and its front."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # it tells of its own scale term
+        warnings.simplefilter("ignore", UserWarning)  # it tells of its own scale term, and of constants
         engine.fit(latents, wanted)
-    return float(min(found["mean_squared_error"] for found in engine.pareto_front_))
+        texts = [engine.get_model_string(found["tree"], 6) for found in engine.pareto_front_]
+    return float(min(found["mean_squared_error"] for found in engine.pareto_front_)), texts
 
 
 def _engine(config: SymbolicConfig) -> Any:
