@@ -60,7 +60,7 @@ def scenes(tmp_path, monkeypatch):
 @pytest.fixture
 def in_threads(monkeypatch):
     """Threads instead of processes, which take seconds to begin."""
-    monkeypatch.setattr(stream, "ProcessPoolExecutor", lambda n, **_: ThreadPoolExecutor(n))
+    monkeypatch.setattr(stream, "worker_pool", ThreadPoolExecutor)
 
 
 def first(crops, draw, n):

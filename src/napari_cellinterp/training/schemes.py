@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig
-from napari_cellinterp.events import EpochFinished, finish
+from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.training.assessment import read_latents, scores_of
 from napari_cellinterp.training.fit import fit_cnn, fit_dense, fit_sparse
 from napari_cellinterp.training.symbolic import Candidate, search_each_class, search_formulas
-from napari_cellinterp.training.workers import worker_pool
+from napari_cellinterp.training.workers import finish_in_worker, worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -113,12 +113,12 @@ def _side_by_side(name: str, work: Callable[[R], T], runs: Sequence[R], n_proces
 
 
 def _cnn(images: NDArray[np.uint8], state: Tensor, n_classes: int, config: TrainingConfig, seed: int) -> Cnn:
-    return finish(fit_cnn(images, state, _seeded(config.cnn, seed), n_classes))
+    return finish_in_worker(fit_cnn(images, state, _seeded(config.cnn, seed), n_classes))
 
 
 def _dense_and_sparse(crops: Labelled, config: TrainingConfig, seed: int) -> tuple[NetworkHead, NetworkHead]:
-    dense = finish(fit_dense(crops.turned, crops.state, _seeded(config.dense, seed), crops.n_classes))
-    sparse = finish(fit_sparse(crops.turned, crops.state, _seeded(config.sparse, seed), crops.n_classes))
+    dense = finish_in_worker(fit_dense(crops.turned, crops.state, _seeded(config.dense, seed), crops.n_classes))
+    sparse = finish_in_worker(fit_sparse(crops.turned, crops.state, _seeded(config.sparse, seed), crops.n_classes))
     return dense, sparse
 
 
@@ -144,5 +144,5 @@ def _search(
     scores, state = scores_of(teacher, latents), crops.state[rows].numpy()
     z = latents.double().numpy()
     if crops.n_classes > 2:
-        return finish(search_each_class(z, state, scores, inputs, config, crops.n_classes))
-    return [finish(search_formulas(z, np.where(state == 1, 1.0, -1.0), scores[:, 0], inputs, config))]
+        return finish_in_worker(search_each_class(z, state, scores, inputs, config, crops.n_classes))
+    return [finish_in_worker(search_formulas(z, np.where(state == 1, 1.0, -1.0), scores[:, 0], inputs, config))]
