@@ -1,6 +1,7 @@
 """Measure a bundle on real nuclei that it never saw: ``python scripts/validate.py MODEL [--data FOLDER] [--json OUT]``.
 
-The folder holds ``cancer_migration`` and ``mitotic_release_half``; neither is part of the project.
+The folder holds ``cancer_migration``, ``mitotic_release_half``, ``jurkat_ifc`` and ``dsb2018_fluo``; none is part of
+the project.
 """
 
 from __future__ import annotations
@@ -13,42 +14,58 @@ from typing import TYPE_CHECKING
 from napari_cellinterp.config import ClassifyConfig, HeadName
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import Figure
-from napari_cellinterp.training.validation import judge_migration, judge_release
+from napari_cellinterp.training.real_images import labelled_crops, split_labelled
+from napari_cellinterp.training.validation import (
+    judge_jurkat,
+    judge_labelled,
+    judge_migration,
+    judge_release,
+    states_right,
+)
 from napari_cellinterp.workflows import classify_movie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMAND = "python scripts/validate.py chromatin-64"
+    from napari_cellinterp.training.datasets import LabelledCrops
+
 HEADS: tuple[HeadName, ...] = ("sparse", "symbolic", "dense", "cnn")
 
 
 def figures(bundle: ModelBundle, data: Path) -> Iterator[Figure]:
-    movie = data / "cancer_migration" / "movie.tif"
-    given = data / "cancer_migration" / "labels.tif"
+    """Measure all heads of a bundle."""
+    held_out = split_labelled(labelled_crops(data / "dsb2018_fluo", 1, 5))[1]
     for head in HEADS:
-        for labels, name in ((given, "given masks"), (None, "found nuclei")):
-            rows = classify_movie(movie, ClassifyConfig(head=head), labels=labels, bundle=bundle).rows
-            result = judge_migration(rows)
-            where = f"cancer_migration, {name}"
-            share = result.n_false / result.n_interphase
-            yield Figure(
-                data=where, head=head, measure="plates found of 4", value=result.n_plates, n=4, command=COMMAND
-            )
-            yield Figure(
-                data=where,
-                head=head,
-                measure="interphase called metaphase",
-                value=share,
-                n=result.n_interphase,
-                command=COMMAND,
-            )
-        sensitivity, specificity, n = judge_release(data / "mitotic_release_half", bundle, head)
-        for measure, value in (
-            ("mitotic called metaphase", sensitivity),
-            ("interphase called interphase", specificity),
-        ):
-            yield Figure(data="mitotic_release_half", head=head, measure=measure, value=value, n=n, command=COMMAND)
+        for where, measure, value, n in measures(bundle, head, data, held_out):
+            command = f"python scripts/validate.py {bundle.info.name}"
+            yield Figure(data=where, head=head, measure=measure, value=value, n=n, command=command)
+
+
+def measures(
+    bundle: ModelBundle, head: HeadName, data: Path, held_out: LabelledCrops
+) -> Iterator[tuple[str, str, float, int]]:
+    """Yield data set, measure, value and number of crops, of one head."""
+    migration = data / "cancer_migration"
+    for labels, name in ((migration / "labels.tif", "given masks"), (None, "found nuclei")):
+        rows = classify_movie(migration / "movie.tif", ClassifyConfig(head=head), labels=labels, bundle=bundle).rows
+        result = judge_migration(rows)
+        share = result.n_false / result.n_interphase
+        yield f"cancer_migration, {name}", "plates found of 4", result.n_plates, 4
+        yield f"cancer_migration, {name}", "interphase called metaphase", share, result.n_interphase
+    for name, sides in (
+        ("mitotic_release_half", judge_release(data / "mitotic_release_half", bundle, head)),
+        ("jurkat_ifc", judge_jurkat(data / "jurkat_ifc", bundle, head)),
+        ("dsb2018_fluo, held-out images", judge_labelled(held_out, bundle, head)),
+    ):
+        yield name, "sensitivity", sides.sensitivity, sides.n
+        yield name, "specificity", sides.specificity, sides.n
+        yield name, "balanced accuracy", sides.balanced_accuracy, sides.n
+        yield name, "balanced accuracy, 95 % from", sides.low, sides.n
+        yield name, "balanced accuracy, 95 % to", sides.high, sides.n
+    if len(bundle.info.classes) > 2:
+        for state, share in states_right(held_out, bundle, head).items():
+            n = int((held_out.of_classes([state]).state == 0).sum())
+            yield "dsb2018_fluo, held-out images", f"{state} called so", share, n
 
 
 def main() -> None:

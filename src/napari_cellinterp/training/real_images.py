@@ -36,6 +36,9 @@ SCALE_ERROR = 0.1
 SHARE_EXPOSED = 0.6
 """Share of the labelled images that are degraded as by another microscope."""
 
+HELD_OUT_SHARE = 0.3
+"""Share of the labelled images that no shipped head is trained on."""
+
 LABELS_NAME = "dsb2018_labels.csv"
 
 
@@ -113,6 +116,11 @@ def labelled_crops(folder: Path, n_repeats: int, seed: int) -> LabelledCrops:
             changed = _elsewhere(frame, diameter, rng) if repeat and rng.random() < SHARE_EXPOSED else frame
             parts.append(_crops(_windows(changed, rows[["y", "x"]].to_numpy(), diameter, rng), state, -number))
     return LabelledCrops.concatenate(parts)
+
+
+def split_labelled(crops: LabelledCrops) -> tuple[LabelledCrops, LabelledCrops]:
+    """Split labelled crops, one a nucleus, by image: those that shipped heads are trained on, and those they aren't."""
+    return crops.split(HELD_OUT_SHARE, seed=0)
 
 
 @cache

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from skimage.filters import threshold_otsu
 
 from napari_cellinterp.models.classifier import Classifier
 from napari_cellinterp.movies.patches import patches_from_images
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from napari_cellinterp.config import HeadName
     from napari_cellinterp.models.bundle import ModelBundle
+    from napari_cellinterp.movies.patches import Patches
+    from napari_cellinterp.training.datasets import LabelledCrops
 
 PLATES = ((5, 112, 55), (6, 112, 58), (22, 53, 91), (23, 52, 91))
 """Metaphase plates of the movie ``cancer_migration``, read by eye: frame, y, x."""
@@ -27,6 +30,11 @@ OTHER_PHASES = ((4, 110, 58), (21, 52, 88), (7, 112, 58), (24, 48, 95))
 
 PLATE_REACH_PX = 9
 OTHER_REACH_PX = 12
+MITOTIC = ("prometaphase", "metaphase", "anaphase")
+"""States of mitosis; a binary bundle knows only one of them."""
+
+N_BOOTSTRAP = 2000
+
 RELEASE_DIAMETER_PX = 15.0
 """Nuclear diameter of the crops ``mitotic_release_half``."""
 
@@ -74,20 +82,108 @@ def judge_migration(rows: pd.DataFrame) -> MigrationResult:
     )
 
 
-def judge_release(folder: Path, bundle: ModelBundle, head: HeadName) -> tuple[float, float, int]:
-    """Classify the crops of ``mitotic_release_half``.
+@dataclass(frozen=True)
+class TwoSided:
+    """How well two sides are told apart, such as mitotic and interphase.
 
-    Returns
-    -------
-    sensitivity : float
-        Share of mitotic crops, prometaphases among them, that were called metaphase.
-    specificity : float
-        Share of interphase crops that were called interphase.
+    Attributes
+    ----------
+    sensitivity, specificity : float
+        Share of the mitotic crops that were called so, and of the others that weren't.
+    low, high : float
+        95 % interval of the balanced accuracy over groups of crops (movies, images), by bootstrap.
     n : int
         Crops in all.
     """
+
+    sensitivity: float
+    specificity: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of sensitivity and specificity."""
+        return (self.sensitivity + self.specificity) / 2
+
+
+def two_sided(called: NDArray[np.bool_], mitotic: NDArray[np.bool_], group: NDArray[np.generic]) -> TwoSided:
+    """Compare calls with the truth.
+
+    Parameters
+    ----------
+    called, mitotic : (n,) bool
+        What was called mitotic, and what is.
+    group : (n,) array
+        Movie or image of each crop: crops of one are alike, so groups are what is drawn anew.
+    """
+    names, number = np.unique(group, return_inverse=True)
+    counts = np.zeros((len(names), 4))
+    for column, rows in enumerate((mitotic & called, mitotic, ~mitotic & ~called, ~mitotic)):
+        counts[:, column] = np.bincount(number[rows], minlength=len(names))
+    draws = np.random.default_rng(0).integers(0, len(names), (N_BOOTSTRAP, len(names)))
+    sums = counts[draws].sum(axis=1)
+    sums = sums[(sums[:, 1] > 0) & (sums[:, 3] > 0)]
+    drawn = (sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3]) / 2
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    total = counts.sum(axis=0)
+    return TwoSided(total[0] / total[1], total[2] / total[3], float(low), float(high), len(called))
+
+
+def judge_release(folder: Path, bundle: ModelBundle, head: HeadName) -> TwoSided:
+    """Classify the crops of ``mitotic_release_half``: mitotic (prometaphases and metaphases) against interphase."""
     with np.load(folder / "patches.npz") as archive:
-        images, mitotic = archive["x"], archive["y"] == "mitotic"
+        images, mitotic, movie = archive["x"], archive["y"] == "mitotic", archive["movie"]
     patches = patches_from_images(images, bundle.info.reference_diameter_px / RELEASE_DIAMETER_PX)
+    return two_sided(called_mitotic(bundle, head, patches), mitotic, movie)
+
+
+def judge_jurkat(folder: Path, bundle: ModelBundle, head: HeadName) -> TwoSided:
+    """Classify ``jurkat_ifc``, cells in flow: metaphase against G1, S and G2, on the DNA channel."""
+    with np.load(folder / "jurkat_patches_40px.npz") as archive:
+        images, phase = archive["x"][:, 1], archive["y"]
+    interphase, metaphase = np.isin(phase, ("G1", "S", "G2")), phase == "Metaphase"
+    diameter = np.median([_diameter(image) for image in images[interphase]])
+    rows = interphase | metaphase
+    patches = patches_from_images(images[rows], bundle.info.reference_diameter_px / float(diameter))
+    return two_sided(called_mitotic(bundle, head, patches), metaphase[rows], np.arange(rows.sum()))
+
+
+def _diameter(image: NDArray[np.generic]) -> float:
+    return float(2 * np.sqrt((image > threshold_otsu(image)).sum() / np.pi))
+
+
+def judge_labelled(crops: LabelledCrops, bundle: ModelBundle, head: HeadName) -> TwoSided:
+    """Classify real crops whose states are known: the bundle's mitotic states against interphase.
+
+    Parameters
+    ----------
+    crops : LabelledCrops
+        States are indices into `napari_cellinterp.movies.shapes.STATES`; those that the bundle doesn't know are left
+        out.
+    bundle : ModelBundle
+        The model.
+    head : str
+        Scheme of the head.
+    """
+    known = crops.of_classes(bundle.info.classes)
+    mitotic = np.isin(np.array(bundle.info.classes)[known.state], MITOTIC)
+    return two_sided(called_mitotic(bundle, head, known.patches), mitotic, known.scene)
+
+
+def states_right(crops: LabelledCrops, bundle: ModelBundle, head: HeadName) -> dict[str, float]:
+    """Share of the real crops of each of the bundle's states that were called so."""
+    known = crops.of_classes(bundle.info.classes)
+    state = Classifier(bundle, head)(known.patches).state
+    return {
+        name: float((state[known.state == i] == i).mean())
+        for i, name in enumerate(bundle.info.classes)
+        if (known.state == i).any()
+    }
+
+
+def called_mitotic(bundle: ModelBundle, head: HeadName, patches: Patches) -> NDArray[np.bool_]:
+    """Return whether the state of each patch is one of mitosis."""
     state = Classifier(bundle, head)(patches).state
-    return float((state[mitotic] == 1).mean()), float((state[~mitotic] == 0).mean()), len(state)
+    return np.isin(state, [i for i, name in enumerate(bundle.info.classes) if name in MITOTIC])
