@@ -1,6 +1,6 @@
 # Every target first brings .venv up to date (scripts/setup.sh), which is quick when nothing has changed.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench pins
+.PHONY: help setup demo test lint format bench reproduction pins
 
 help:  ## show these lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -23,6 +23,9 @@ format: setup  ## let ruff sort imports and lay out the code
 
 bench: setup  ## run the benchmarks and rewrite docs/benchmarks.md; ARGS=--quick for small ones
 	@scripts/bench.sh $(ARGS)
+
+reproduction: setup  ## train all schemes on the benchmark (hours) and write docs/reproduction.md
+	.venv/bin/cellinterp reproduce --out docs/reproduction.md --run runs/reproduction --processes 2
 
 pins:  ## rewrite requirements.txt from what .venv holds
 	@scripts/pin.sh
