@@ -2,7 +2,7 @@
 
 ``python benchmarks/training.py --json OUT [--quick]``
 
-``times_plain_loop`` compares with a training step as tutorials and libraries of autoencoders write it: eager, float32,
+``times_pythae`` compares with a training step as pythae writes it, and tutorials do: eager, float32,
 images in torch's default layout, torch's default Adam, and stratified weights filled in each step.
 ``share_of_encoder`` is what is left of the encoder's own speed, forward and without gradients, once decoder, loss,
 gradients and Adam are added. The ``step_*`` figures are networks and Adam alone, in either memory layout and in
@@ -151,7 +151,7 @@ def figures(quick: bool) -> dict[str, float]:
     ours = speeds["images_per_s"]
     return {key: float(np.median(speed)) for key, speed in speeds.items()} | {
         "share_of_encoder": float(np.median(ours / speeds["encoder_only_images_per_s"])),
-        "times_plain_loop": float(np.median(ours / speeds["plain_loop_images_per_s"])),
+        "times_pythae": float(np.median(ours / speeds["plain_loop_images_per_s"])),
         "streamed_share": float(np.median(speeds["streamed_images_per_s"]) / np.median(ours)),
     }
 

@@ -53,7 +53,7 @@ BINARY = TrainingConfig(
     dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
     cnn=HeadConfig(n_epochs=6, interphase_weight=INTERPHASE_WEIGHT),
     sparse=RiglConfig(interphase_weight=INTERPHASE_WEIGHT),
-    symbolic=SymbolicConfig(engine="operon", n_generations=40, population=800, interphase_weight=INTERPHASE_WEIGHT),
+    symbolic=SymbolicConfig(engine="operon", n_generations=30, population=600, interphase_weight=INTERPHASE_WEIGHT),
 )
 
 PHASES = BINARY.model_copy(
@@ -64,13 +64,13 @@ PHASES = BINARY.model_copy(
             "chromatin stain (histone or DNA dye). Trained on simulated and on real nuclei, on the latents of "
             "chromatin-64."
         ),
-        "symbolic": SymbolicConfig(engine="operon", n_generations=20, population=500),
+        "symbolic": SymbolicConfig(engine="operon", n_generations=20, population=400, n_crops=2500),
         "n_runs": 3,
     }
 )
 
 TWO = ("interphase", "metaphase")
-N_TRAIN, N_TEST = 100_000, 16_000
+N_TRAIN, N_TEST = 80_000, 16_000
 TRAIN_SEED, TEST_SEED = 0, 1_000_000
 N_A_CLASS = 4000
 REAL_SHARE = 0.25

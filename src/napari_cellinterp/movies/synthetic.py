@@ -119,8 +119,8 @@ def draw_culture(rng: Rng) -> Culture:
         texture=rng.choice([rng.uniform(0.02, 0.12), rng.uniform(0.1, 0.38)]),
         lobes=rng.gamma(2.0, 0.02),
         density=rng.uniform(0.08, 0.62),
-        condensation=float(np.exp(rng.uniform(np.log(1.2), np.log(5.5)))),
-        plate_scale=float(np.exp(rng.normal(0, 0.1))),
+        condensation=float(np.exp(rng.uniform(np.log(1.3), np.log(5.5)))),
+        plate_scale=float(np.exp(rng.normal(0.12, 0.14))),
         rounding_px=rng.uniform(5, 13),
         ring_share=rng.uniform(0.1, 0.6),
         prometaphase_elongation=rng.uniform(1.2, 1.9),
@@ -130,12 +130,12 @@ def draw_culture(rng: Rng) -> Culture:
 def draw_optics(rng: Rng) -> Optics:
     """Draw a microscope at random: sharp to blurred, clean to noisy."""
     return Optics(
-        blur_px=float(np.exp(rng.uniform(np.log(0.45), np.log(2.3)))),
+        blur_px=float(np.exp(rng.uniform(np.log(0.55), np.log(2.4)))),
         haze=rng.choice([0.0, rng.uniform(0, 0.3), rng.uniform(0.1, 0.5)]),
         background=float(np.exp(rng.uniform(np.log(0.01), np.log(0.6)))),
         gradient=rng.choice([0.0, rng.uniform(0, 0.6)]),
-        photons=float(np.exp(rng.uniform(np.log(12), np.log(3000)))),
-        read_noise=float(np.exp(rng.uniform(np.log(0.002), np.log(0.07)))),
+        photons=float(np.exp(rng.uniform(np.log(15), np.log(10_000)))),
+        read_noise=float(np.exp(rng.uniform(np.log(0.001), np.log(0.06)))),
         resampled_blur_px=rng.choice([0.0, rng.uniform(0, 1.0)]),
         saturation=rng.choice([np.inf, rng.uniform(1.2, 5.0)], p=[0.85, 0.15]),
     )

@@ -39,8 +39,8 @@ CONFIG = TrainingConfig(
         n_images=1_200_000, learning_rate=1.5e-3, beta=5, pixel_sd=0.7, centre_radius_px=10.5, centre_floor=0.01
     ),
     dense=HeadConfig(n_epochs=100),
-    cnn=HeadConfig(n_epochs=20),
-    symbolic=SymbolicConfig(engine="operon", n_generations=60, population=1000),
+    cnn=HeadConfig(n_epochs=16),
+    symbolic=SymbolicConfig(engine="operon", n_generations=40, population=800),
 )
 """What isn't said here is as in the paper."""
 
