@@ -36,7 +36,13 @@ CONFIG = TrainingConfig(
     name="benchmark",
     description="Interphase against metaphase on the simulated benchmark.",
     vae=VaeConfig(
-        n_images=1_200_000, learning_rate=1.5e-3, beta=5, pixel_sd=0.7, centre_radius_px=10.5, centre_floor=0.01
+        n_images=1_200_000,
+        learning_rate=1.5e-3,
+        beta=5,
+        pixel_sd=0.7,
+        centre_radius_px=10.5,
+        centre_floor=0.01,
+        device="cpu",
     ),
     dense=HeadConfig(n_epochs=100),
     cnn=HeadConfig(n_epochs=16),
