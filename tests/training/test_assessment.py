@@ -227,3 +227,18 @@ def test_of_one_score_the_second_class_is_the_positive_one():
     runs = [[[candidate("z0")]]]
     info = with_front(HeadInfo(calibration=()), formulas("z0"), runs, judged([[1.0], [2.0], [-1.0]], [1, 1, 0]))
     assert [(f.accuracy, f.score_index, f.target) for f in info.front] == [(1, 0, "hinge")]
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
+def test_calibration_knows_scores_of_any_size(size):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 2, 4000)
+    state = (rng.random(4000) < 1 / (1 + np.exp(0.8 - 1.5 * scores))).astype(np.int64)
+    (found,) = calibrated(scores[:, None] * size, state)
+    assert found.slope * size == pytest.approx(1.5, rel=0.1)
+    assert found.offset == pytest.approx(-0.8, abs=0.15)
+
+
+def test_calibration_of_undefined_scores_changes_nothing():
+    (found,) = calibrated(np.full((5, 1), np.nan), np.zeros(5, np.int64))
+    assert (found.slope, found.offset) == (1.0, 0.0)

@@ -133,7 +133,8 @@ def test_a_folder_without_room_keeps_what_is_finished(
         patch.setattr(*target, replacement)
         with pytest.raises(OutputError, match=message):
             finish(first.bundle())
-    assert files_of(path) - {"stages.json"} == before, "nothing half-written is left"
+    left = files_of(path) - {"stages.json", "heads.safetensors"}  # where only the log of times has no room
+    assert left == before, "nothing half-written is left"
     assert (path / "cnn.safetensors").read_bytes() == (finished / "cnn.safetensors").read_bytes()
     finish(training(path, data, start).networks())
     assert (path / "heads.safetensors").read_bytes() == (finished / "heads.safetensors").read_bytes()
@@ -280,3 +281,36 @@ class TestKeptCrops:
         assert "simulate, scenes 2 to 5" in one.describe()
         assert one.describe() != other.describe()
         assert replace(one, n_processes=7).describe() == one.describe()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "[[[]]]",
+        '[[[{"expression": "z0 +", "loss": 1, "accuracy": 1, "target": "hinge"}]]]',
+        '[[[{"expression": "z0", "loss": 1, "accuracy": null, "target": "hinge"}]]]',
+        '[[[{"expression": "z0", "loss": 1, "accuracy": 1, "target": "other"}]]]',
+    ],
+)
+def test_formulas_that_are_none_are_a_damaged_file(finished, data, start, tmp_path, content):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "formulas.json").write_text(content)
+    with pytest.raises(TrainingError, match=r"formulas.json can't be read: .* Delete it"):
+        finish(training(tmp_path, data, start).formulas())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"vae": "long"}'])
+def test_a_damaged_log_of_times_costs_nothing_but_itself(data, start, tmp_path, content):
+    one = training(tmp_path, data, start)
+    (tmp_path / "stages.json").write_text(content)
+    finish(one.cnns())
+    assert (tmp_path / "cnn.safetensors").is_file()
+    assert list(one.folder.times_s()) == ["cnn"]
+
+
+def test_a_history_that_can_not_be_written_is_a_clear_error(data, start, tmp_path):
+    one = training(tmp_path, data, start)
+    (tmp_path / "history.csv").mkdir()
+    with pytest.raises(OutputError, match=r"history\.csv"):
+        finish(one.folder.logged(one.cnns()))

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from napari_cellinterp.config import VaeConfig
 from napari_cellinterp.errors import OutputError, TrainingError
 from napari_cellinterp.events import EpochFinished, Progressed, finish
+from napari_cellinterp.training import vae_training
 from napari_cellinterp.training.fit import N_TURNS, turned
 from napari_cellinterp.training.stream import StoredCrops
 from napari_cellinterp.training.vae_training import fit_vae, learning_rate, new_vae, turned_each
@@ -129,6 +130,23 @@ def test_a_closed_run_goes_on_as_if_it_had_not_been(tmp_path, uninterrupted, sto
     assert_same_bits(trained(checkpoint=path, progress=events.append), uninterrupted)
     assert events == [], "nothing is left to do"
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_an_interrupt_within_a_step_keeps_the_steps_before(tmp_path, uninterrupted, monkeypatch):
+    path, calls, loss = tmp_path / "vae.safetensors", [], vae_training.reconstruction_error
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return loss(*args)
+
+    monkeypatch.setattr(vae_training, "reconstruction_error", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained(checkpoint=path)
+    assert path.is_file()
+    assert_same_bits(trained(checkpoint=path), uninterrupted)
+    assert len(calls) == 8 + 24 - 7, "seven steps weren't taken again"
 
 
 def test_settings_that_change_nothing_may_change(tmp_path, uninterrupted):

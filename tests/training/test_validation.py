@@ -145,7 +145,7 @@ def test_cells_in_flow(real_data, tiny_bundle, tmp_path):
     np.savez(tmp_path / "jurkat_patches_40px.npz", x=x[rows], y=phase[rows])
     result = judge_jurkat(tmp_path, tiny_bundle, "sparse")
     assert_in_range(result, result.n)
-    assert 3 * 40 <= result.n < len(rows)
+    assert result.n == 4 * 40
 
 
 def test_nuclei_labelled_by_eye(real_data, tiny_bundle):
@@ -157,3 +157,10 @@ def test_nuclei_labelled_by_eye(real_data, tiny_bundle):
     assert list(shares) == list(tiny_bundle.info.classes)
     assert all(0 <= share <= 1 for share in shares.values())
     assert set(MITOTIC) & set(shares)
+
+
+def test_one_side_alone_has_no_balanced_accuracy():
+    result = two_sided(np.array([True, False]), np.array([False, False]), np.array([0, 1]))
+    assert np.isnan(result.sensitivity)
+    assert np.isnan(result.balanced_accuracy)
+    assert result.specificity == 0.5

@@ -160,8 +160,12 @@ def calibrated(scores: Floats, state: NDArray[np.int64]) -> tuple[Calibration, .
     Of several scores all are fitted together, as the logits of one softmax with one slope.
     """
     good = np.isfinite(scores).all(axis=1)
-    scores, state = scores[good], state[good]
     n_scores = scores.shape[1]
+    if not good.any():
+        return (Calibration(slope=1.0, offset=0.0),) * n_scores
+    # in units of their spread, which the fit's tolerances are made for
+    spread = max(float(scores[good].std()), 1e-12)
+    scores, state = scores[good] / spread, state[good]
 
     def loss(parameters: Floats) -> float:
         logits = parameters[0] * scores + parameters[1:]
@@ -172,7 +176,7 @@ def calibrated(scores: Floats, state: NDArray[np.int64]) -> tuple[Calibration, .
         return float((normaliser - logits[np.arange(len(state)), state]).mean())
 
     slope, *offsets = minimize(loss, [1.0] + [0.0] * n_scores, method="Nelder-Mead", options={"maxfev": 4000}).x
-    return tuple(Calibration(slope=float(slope), offset=float(offset)) for offset in offsets)
+    return tuple(Calibration(slope=float(slope / spread), offset=float(offset)) for offset in offsets)
 
 
 def chosen_formula(front: Sequence[Candidate]) -> Candidate:

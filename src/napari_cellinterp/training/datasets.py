@@ -69,13 +69,14 @@ class LabelledCrops:
         Parameters
         ----------
         classes : sequence of str
-            The classes to keep.
+            The classes to keep; there are no crops of those that aren't known.
         known : sequence of str
             What the states are now.
         """
         numbers = np.full(len(known) + 1, UNKNOWN)  # the last is for states that aren't known
         for number, name in enumerate(classes):
-            numbers[list(known).index(name)] = number
+            if name in known:
+                numbers[list(known).index(name)] = number
         state = numbers[self.state]
         rows = np.flatnonzero(state != UNKNOWN)
         return LabelledCrops(self.patches[rows], state[rows], self.scene[rows])

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
-from napari_cellinterp.errors import TrainingError
+from napari_cellinterp.errors import ExpressionError, TrainingError
 from napari_cellinterp.models.expression import Expression
 from napari_cellinterp.models.heads import Cnn, NetworkHead, SymbolicHead
 from napari_cellinterp.results.files import written_beside
 from napari_cellinterp.training.assembly import assemble
 from napari_cellinterp.training.assessment import Judged, chosen_formula, keep_best, target_name, with_front
 from napari_cellinterp.training.fit import encode_all, encode_turns, n_scores_of
-from napari_cellinterp.training.schemes import Labelled, search_heads, train_cnns, train_networks
+from napari_cellinterp.training.schemes import TARGETS, Labelled, search_heads, train_cnns, train_networks
 from napari_cellinterp.training.symbolic import Candidate
 from napari_cellinterp.training.vae_training import fit_vae, new_vae
 
@@ -138,7 +138,7 @@ class Training:
             checkpoint = self.folder.path / CHECKPOINT_NAME
             with self.folder.timed("vae"):
                 yield from fit_vae(encoder, decoder, self.data.stream, self.config.vae, checkpoint=checkpoint)
-            self.folder.save("vae", networks)
+                self.folder.save("vae", networks)
             checkpoint.unlink(missing_ok=True)
         return encoder, decoder
 
@@ -150,7 +150,7 @@ class Training:
             state = torch.from_numpy(crops.state)
             with self.folder.timed("cnn"):
                 cnns = yield from train_cnns(crops.images, state, self.n_classes, self.config, self.n_processes)
-            self.folder.save("cnn", _numbered(cnns))
+                self.folder.save("cnn", _numbered(cnns))
         return cnns
 
     def networks(self) -> Job[tuple[list[NetworkHead], list[NetworkHead]]]:
@@ -162,7 +162,7 @@ class Training:
         if not self.folder.load("heads", _numbered(dense, "dense") | _numbered(sparse, "sparse")):
             with self.folder.timed("heads"):
                 dense, sparse = yield from train_networks(crops, self.config, self.n_processes)
-            self.folder.save("heads", _numbered(dense, "dense") | _numbered(sparse, "sparse"))
+                self.folder.save("heads", _numbered(dense, "dense") | _numbered(sparse, "sparse"))
         return dense, sparse
 
     def formulas(self) -> Job[list[Fronts]]:
@@ -174,8 +174,9 @@ class Training:
         crops = yield from self.labelled()
         with self.folder.timed("formulas"):
             runs = yield from search_heads(crops, *networks, self.config, self.n_processes)
-        with written_beside(path) as beside:
-            beside.write_text(json.dumps([[_as_rows(front) for front in fronts] for fronts in runs]), encoding="utf-8")
+            rows = [[_as_rows(front) for front in fronts] for fronts in runs]
+            with written_beside(path) as beside:
+                beside.write_text(json.dumps(rows), encoding="utf-8")
         return runs
 
     def bundle(self) -> Job[ModelBundle]:
@@ -232,10 +233,16 @@ def _as_rows(front: Sequence[Candidate]) -> list[dict[str, str | float]]:
 def _read_fronts(path: Path) -> list[Fronts]:
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))
-        return [[[_candidate(row) for row in front] for front in fronts] for fronts in runs]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = [[[_candidate(row) for row in front] for front in fronts] for fronts in runs]
+        if not found or not all(fronts and all(fronts) for fronts in found):
+            raise ValueError("a front is empty")
+        return found
+    except (OSError, ValueError, KeyError, TypeError, ExpressionError) as error:
         raise TrainingError(f"{path} can't be read: {error}.", "Delete it to search for the formulas anew.") from error
 
 
-def _candidate(row: Mapping[str, object]) -> Candidate:
-    return Candidate(**{**row, "expression": Expression.parse(str(row["expression"]))})  # type: ignore[arg-type]
+def _candidate(row: Mapping[str, Any]) -> Candidate:
+    if row["target"] not in TARGETS:
+        raise ValueError(f"{row['target']!r} is no loss")
+    expression = Expression.parse(str(row["expression"]))
+    return Candidate(expression, float(row["loss"]), float(row["accuracy"]), row["target"])

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -73,22 +73,35 @@ class RunFolder:
             beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     def logged(self, job: Job[T]) -> Job[T]:
-        """Pass a job's events on, and keep those with figures in ``history.csv``."""
-        with (self.path / HISTORY_NAME).open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if not file.tell():
-                writer.writerow(["time", "stage", "done", "total", "figures"])
+        """Pass a job's events on, and keep those with figures in ``history.csv``.
+
+        Raises
+        ------
+        OutputError
+            If that can't be written.
+        """
+        with closing(job):
             while True:
                 try:
                     event = next(job)
                 except StopIteration as stop:
                     return stop.value  # type: ignore[no-any-return]
                 if isinstance(event, EpochFinished):
-                    figures = " ".join(f"{name}={value:.6g}" for name, value in event.figures)
-                    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-                    writer.writerow([stamp, event.name, event.done, event.total, figures])
-                    file.flush()
+                    self._note(event)
                 yield event
+
+    def _note(self, event: EpochFinished) -> None:
+        path = self.path / HISTORY_NAME
+        figures = " ".join(f"{name}={value:.6g}" for name, value in event.figures)
+        try:
+            with path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                if not file.tell():
+                    writer.writerow(["time", "stage", "done", "total", "figures"])
+                stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+                writer.writerow([stamp, event.name, event.done, event.total, figures])
+        except OSError as error:
+            raise OutputError(f"{path} can't be written: {error}.", "Make room there, and start again.") from error
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -103,9 +116,12 @@ class RunFolder:
                 beside.write_text(json.dumps(times), encoding="utf-8")
 
     def times_s(self) -> dict[str, float]:
-        """Return how long each stage took, seconds."""
-        path = self.path / TIMES_NAME
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        """Return how long each stage took, seconds; nothing where that isn't known."""
+        try:
+            times = json.loads((self.path / TIMES_NAME).read_text(encoding="utf-8"))
+            return {str(stage): float(seconds) for stage, seconds in times.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}  # a damaged log of times is no reason to lose a training
 
     def load(self, stage: str, networks: Mapping[str, nn.Module]) -> bool:
         """Load a finished stage into networks, in place, in evaluation mode; False where it isn't finished.

@@ -7,7 +7,7 @@ from collections import deque
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -146,9 +146,11 @@ class KeptCrops:
 
     @cached_property
     def _images(self) -> NDArray[np.uint8]:
-        work = partial(_scene_bytes, self.simulate)
+        if not len(self.scenes):
+            raise TrainingError("There are no scenes to simulate.", "Give at least one.")
         with worker_pool(self.n_processes) as pool:
-            return np.concatenate(list(pool.map(work, self.scenes, chunksize=4)))
+            parts = [pool.submit(_scene_bytes, self.simulate, scene) for scene in self.scenes]
+            return np.concatenate([_result(scene, part) for scene, part in zip(self.scenes, parts, strict=True)])
 
 
 @dataclass(frozen=True)

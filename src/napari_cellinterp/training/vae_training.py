@@ -137,8 +137,9 @@ def _train(
                     yield EpochFinished(step, trainer.n_steps, "vae", tuple(figures.items()))
                 elif step % PROGRESS_STEPS == 0:
                     yield Progressed(step, trainer.n_steps)
-    except GeneratorExit:
-        trainer.save(checkpoint, done)
+    except (GeneratorExit, KeyboardInterrupt):
+        if not trainer.is_stepping:
+            trainer.save(checkpoint, done)
         raise
     return {name: weight.detach().cpu().numpy() for name, weight in networks.state_dict().items()}
 
@@ -148,6 +149,7 @@ class _Trainer:
 
     def __init__(self, fabric: Fabric, networks: _Vae, config: VaeConfig) -> None:
         self.fabric, self.networks, self.config = fabric, networks.train(), config
+        self.is_stepping = False  # whether weights and moments are those of two different steps
         self.n_steps = max(1, config.n_images // (config.batch * fabric.world_size))
         weights = pixel_weights(PATCH_PX, config.centre_radius_px, config.centre_floor)
         self.pixel_weights = fabric.to_device(weights)
@@ -176,7 +178,9 @@ class _Trainer:
             raise _not_finite(x, float(total.detach()), step, rate)
         self.wrapped_adam.zero_grad(set_to_none=True)
         self.fabric.backward(total)
+        self.is_stepping = True
         self.wrapped_adam.step()
+        self.is_stepping = False
         return loss
 
     def _loss(self, x: Tensor, noise: Tensor) -> TcvaeLoss:

@@ -89,7 +89,7 @@ class TwoSided:
     Attributes
     ----------
     sensitivity, specificity : float
-        Share of the mitotic crops that were called so, and of the others that weren't.
+        Share of the mitotic crops that were called so, and of the others that weren't; NaN where there are none.
     low, high : float
         95 % interval of the balanced accuracy over groups of crops (movies, images), by bootstrap.
     n : int
@@ -126,9 +126,12 @@ def two_sided(called: NDArray[np.bool_], mitotic: NDArray[np.bool_], group: NDAr
     sums = counts[draws].sum(axis=1)
     sums = sums[(sums[:, 1] > 0) & (sums[:, 3] > 0)]
     drawn = (sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3]) / 2
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
     total = counts.sum(axis=0)
-    return TwoSided(total[0] / total[1], total[2] / total[3], float(low), float(high), len(called))
+    sensitivity, specificity = (
+        float(right / n) if n else np.nan for right, n in ((total[0], total[1]), (total[2], total[3]))
+    )
+    return TwoSided(sensitivity, specificity, float(low), float(high), len(called))
 
 
 def judge_release(folder: Path, bundle: ModelBundle, head: HeadName) -> TwoSided:
@@ -143,7 +146,7 @@ def judge_jurkat(folder: Path, bundle: ModelBundle, head: HeadName) -> TwoSided:
     """Classify ``jurkat_ifc``, cells in flow: metaphase against G1, S and G2, on the DNA channel."""
     with np.load(folder / "jurkat_patches_40px.npz") as archive:
         images, phase = archive["x"][:, 1], archive["y"]
-    interphase, metaphase = np.isin(phase, ("G1", "S", "G2")), phase == "Metaphase"
+    interphase, metaphase = np.isin(phase, ("G1", "S_phase", "G2")), phase == "Metaphase"
     diameter = np.median([_diameter(image) for image in images[interphase]])
     rows = interphase | metaphase
     patches = patches_from_images(images[rows], bundle.info.reference_diameter_px / float(diameter))
