@@ -2,8 +2,8 @@
 
 ``python benchmarks/training.py --json OUT [--quick]``
 
-``times_pythae`` compares with a training step as pythae writes it, and tutorials do: eager, float32,
-images in torch's default layout, torch's default Adam, and stratified weights filled in each step.
+``times_pythae`` compares with a plain loop of our own that stands in for such a library, which isn't run itself: eager,
+float32, images in torch's default layout, torch's default Adam, and stratified weights filled in each step.
 ``share_of_encoder`` is what is left of the encoder's own speed, forward and without gradients, once decoder, loss,
 gradients and Adam are added. The ``step_*`` figures are networks and Adam alone, in either memory layout and in
 bfloat16.

@@ -50,7 +50,7 @@ def _head_lines(name: str, head: HeadInfo) -> Iterator[str]:
     line = f"- **{name}**"
     if accuracies:
         mean = sum(accuracies) / len(accuracies)
-        line += f": {len(accuracies)} runs, accuracy {mean:.1%} (mean), {max(accuracies):.1%} (best, shipped)"
+        line += f": {len(accuracies)} runs, accuracy {mean:.1%} (mean), {max(accuracies):.1%} (best)"
     weights = [run.n_weights for run in head.runs if run.n_weights is not None]
     sizes = [run.expression_size for run in head.runs if run.expression_size is not None]
     line += f", {min(weights)} to {max(weights)} weights" if weights else ""

@@ -220,10 +220,15 @@ def _head(result: Reproduction, command: str) -> Iterator[str]:
     yield ""
     yield f"Benchmark version {frozen()['version']}, SHA-256 of its states and scenes `{result.sha256[:16]}...`:"
     yield f"simulated crops of interphase and metaphase, {result.n_train} to train on, {result.n_validation} to choose"
-    yield f"and calibrate on, {result.n_test} to test on, of different scenes."
+    yield f"and calibrate on, {result.n_test} to test on, of different scenes. The models of a scheme"
+    yield f"differ by their seeds, 0 to {len(result.runs('sparse')) - 1}; the beta-TCVAE's is {_vae_seed(result)}."
     yield ""
     yield f"<details><summary>Settings</summary>\n\n`{config}`\n\n</details>"
     yield ""
+
+
+def _vae_seed(result: Reproduction) -> int:
+    return TrainingConfig.model_validate_json(result.bundle.info.training["config"]).vae.seed
 
 
 def _schemes(result: Reproduction) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from napari_cellinterp.training.run_folder import RunFolder
     from napari_cellinterp.training.schemes import Fronts
     from napari_cellinterp.training.stream import CropStream
-
-T = TypeVar("T")
 
 FEWEST_OF_A_CLASS = 10
 """Fewer training crops of a class teach nothing."""
