@@ -11,14 +11,21 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_cellinterp.config import ClassifyConfig, HeadConfig, RiglConfig, ScaleConfig, SymbolicConfig, TrainingConfig
+from napari_cellinterp.config import (
+    ClassifyConfig,
+    HeadConfig,
+    RiglConfig,
+    ScaleConfig,
+    SymbolicConfig,
+    TrainingConfig,
+    TuneConfig,
+)
 from napari_cellinterp.errors import BundleError, CellInterpError, OptionError, PatchesError, TracksError, TrainingError
 from napari_cellinterp.events import Warned, finish
 from napari_cellinterp.models.bundle import load_bundle
 from napari_cellinterp.teaching import Lesson, read_config, train_job, tune_job
 from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops
 from napari_cellinterp.training.own_data import OwnCrops, prepared, read_source
-from napari_cellinterp.training.tuning import TuneConfig
 from napari_cellinterp.workflows import classify_patches
 
 SHORT = TrainingConfig(

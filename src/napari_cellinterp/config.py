@@ -260,3 +260,52 @@ class TrainingConfig(Config):
         0.1, gt=0, lt=1, description="Share of the scenes or tracks that only the figures are measured on."
     )
     seed: int = Field(0, ge=0, description="Seed of the splits.")
+
+
+TUNED = ("sparsity", "update_interval_steps", "update_fraction")
+"""The fields of `RiglConfig` that a trial chooses."""
+
+
+class TuneConfig(Config):
+    """Tuning of the sparse head (Soelistyo & Lowe, appendix B.3.1)."""
+
+    min_sparsity: float = Field(0.95, ge=0, lt=1, description="Smallest share of weights that are zero.")
+    max_sparsity: float = Field(0.97, ge=0, lt=1, description="Largest share of weights that are zero.")
+    min_update_interval_steps: int = Field(
+        100, ge=1, description="Fewest steps between updates of the topology.", json_schema_extra=unit("steps")
+    )
+    max_update_interval_steps: int = Field(
+        200, ge=1, description="Most steps between updates of the topology.", json_schema_extra=unit("steps")
+    )
+    min_update_fraction: float = Field(
+        0.7, ge=0, le=1, description="Smallest share of weights that the first update moves."
+    )
+    max_update_fraction: float = Field(
+        0.9, ge=0, le=1, description="Largest share of weights that the first update moves."
+    )
+    n_trials: int = Field(200, ge=1, description="Trials, those of all processes together.")
+    n_runs: int = Field(5, ge=1, description="Heads that a trial trains, each from its own seed.")
+    n_epochs: int = Field(40, ge=1, description="Passes of each run over the training crops, warm-up included.")
+    seed: int = Field(0, ge=0, description="Seed of the search and of each trial's first run; the other runs count on.")
+    rigl: RiglConfig = Field(default_factory=RiglConfig, description="What isn't tuned.")
+
+    @model_validator(mode="after")
+    def _ranges_and_runs(self) -> Self:
+        for name in TUNED:
+            low, high = self.range_of(name)
+            if low > high:
+                raise ValueError(f"min_{name} ({low:g}) is above max_{name} ({high:g})")
+        if self.rigl.warm_up_epochs >= self.n_epochs:
+            raise ValueError(
+                f"the dense warm-up of {self.rigl.warm_up_epochs} epochs leaves none of a run's {self.n_epochs} "
+                "for the sparse phase"
+            )
+        return self
+
+    def range_of(self, name: str) -> tuple[float, float]:
+        """Return the smallest and largest value of a field that is tuned."""
+        return getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+
+    def rigl_with(self, **values: Any) -> RiglConfig:
+        """Return the settings of the sparse training with some replaced."""
+        return RiglConfig(**self.rigl.model_dump() | values)

@@ -124,6 +124,18 @@ class EpochFinished(Progressed):
     figures: tuple[tuple[str, float], ...]
 
 
+def watched(job: Job[T], watch: Callable[[Event], None]) -> Job[T]:
+    """Pass a job's events on, and show each to ``watch`` first; closing this closes the job."""
+    with closing(job):
+        while True:
+            try:
+                event = next(job)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            watch(event)
+            yield event
+
+
 def finish(job: Job[T], progress: Callable[[Event], None] | None = None) -> T:
     """Run a job to its end and return its result.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from napari_cellinterp.config import ClassifyConfig, TrainingConfig
+from napari_cellinterp.config import ClassifyConfig, TrainingConfig, TuneConfig
 from napari_cellinterp.errors import OptionError, TrainingError
 from napari_cellinterp.events import FileWritten, Warned
 from napari_cellinterp.models.bundle import load_bundle, save_bundle
@@ -20,7 +20,7 @@ from napari_cellinterp.training.fit import encode_all
 from napari_cellinterp.training.own_data import OwnCrops, data_hashes, prepared, read_source
 from napari_cellinterp.training.run import Training
 from napari_cellinterp.training.run_folder import RunFolder
-from napari_cellinterp.training.tuning import TuneConfig, tune
+from napari_cellinterp.training.tuning import tune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,12 +6,11 @@ Command line and widgets only present what is here.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,7 @@ from napari_cellinterp.events import (
     ScaleChosen,
     Warned,
     finish,
+    watched,
 )
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import find_bundle, read_info
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_cellinterp.events import Job
-
-T = TypeVar("T")
 
 OUTPUT_NAMES = ("nuclei.csv", "states.ome.tif", "overlay.png", "run.json")
 PATCHES_NAME = "patches.npz"
@@ -123,19 +121,6 @@ def classify_patches_job(
     return table
 
 
-def _counting(job: Job[T], counts: Counter[str]) -> Job[T]:
-    """Pass a job's events on, counting its warnings."""
-    with closing(job):
-        while True:
-            try:
-                event = next(job)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            if isinstance(event, Warned):
-                counts[event.kind] += event.count
-            yield event
-
-
 class _Stopwatch:
     """Times the stages of a job."""
 
@@ -186,7 +171,12 @@ def classify_movie_job(
     counts: Counter[str] = Counter()
     config = config or ClassifyConfig()
     job = _classify_movie(_open(movie, config), config, labels, tracks, bundle)
-    result = yield from _counting(job, counts)
+
+    def count(event: Event) -> None:
+        if isinstance(event, Warned):
+            counts[event.kind] += event.count
+
+    result = yield from watched(job, count)
     return replace(result, warnings=dict(counts))
 
 

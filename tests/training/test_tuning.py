@@ -15,11 +15,11 @@ import torch
 from optuna.trial import TrialState
 from pydantic import ValidationError
 
-from napari_cellinterp.config import RiglConfig
+from napari_cellinterp.config import TUNED, RiglConfig, TuneConfig
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.events import finish
 from napari_cellinterp.training.fit import fit_sparse
-from napari_cellinterp.training.tuning import STUDY_NAME, TUNED, TuneConfig, tune
+from napari_cellinterp.training.tuning import STUDY_NAME, tune
 
 RIGL = RiglConfig(warm_up_epochs=1, batch=16, learning_rate=0.02)
 TINY = TuneConfig(

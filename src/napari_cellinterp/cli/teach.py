@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_cellinterp.cli.options import build, option
-from napari_cellinterp.config import ClassifyConfig, MovieConfig, ScaleConfig, TrainingConfig
+from napari_cellinterp.config import ClassifyConfig, MovieConfig, ScaleConfig, TrainingConfig, TuneConfig
 
 if TYPE_CHECKING:
     from napari_cellinterp.teaching import Lesson
@@ -95,7 +95,6 @@ def tune(
     """Tune sparsity, update interval and update fraction of the sparse head; writes tuned.json for --config."""
     from napari_cellinterp.cli.progress import run
     from napari_cellinterp.teaching import tune_job
-    from napari_cellinterp.training.tuning import TuneConfig
 
     scale = build(ScaleConfig, pixel_size_um=pixel_size_um, nucleus_diameter_px=nucleus_diameter_px)
     lesson = _lesson(sources, out, config, None, model, classes, tracks, labels, channel, scale, processes)

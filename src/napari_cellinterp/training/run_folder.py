@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from napari_cellinterp.errors import OutputError, TrainingError
-from napari_cellinterp.events import EpochFinished
+from napari_cellinterp.events import EpochFinished, watched
 from napari_cellinterp.results.files import check_writable, written_beside
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_cellinterp.config import Config
-    from napari_cellinterp.events import Job
+    from napari_cellinterp.events import Event, Job
 
 T = TypeVar("T")
 
@@ -80,17 +80,11 @@ class RunFolder:
         OutputError
             If that can't be written.
         """
-        with closing(job):
-            while True:
-                try:
-                    event = next(job)
-                except StopIteration as stop:
-                    return stop.value  # type: ignore[no-any-return]
-                if isinstance(event, EpochFinished):
-                    self._note(event)
-                yield event
+        return (yield from watched(job, self._note))
 
-    def _note(self, event: EpochFinished) -> None:
+    def _note(self, event: Event) -> None:
+        if not isinstance(event, EpochFinished):
+            return
         path = self.path / HISTORY_NAME
         figures = " ".join(f"{name}={value:.6g}" for name, value in event.figures)
         try:
