@@ -24,7 +24,13 @@ from napari_cellinterp.models.bundle_info import DataSource, Figure
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.training.assembly import with_card
 from napari_cellinterp.training.datasets import LabelledCrops, simulate_crops
-from napari_cellinterp.training.real_images import found_crops, labelled_crops, masked_crops, split_labelled
+from napari_cellinterp.training.real_images import (
+    found_crops,
+    interphase_crops,
+    labelled_crops,
+    masked_crops,
+    split_labelled,
+)
 from napari_cellinterp.training.run import Training, TrainingData
 from napari_cellinterp.training.run_folder import RunFolder
 from napari_cellinterp.training.stream import MixedCrops, StoredCrops
@@ -79,6 +85,9 @@ REAL_SHARE = 0.25
 REAL_REPEATS = 12
 """How often each labelled real nucleus is among the training crops, at other scales and under other microscopes."""
 
+N_INTERPHASE = 4000
+"""Real nuclei that are neither small nor bright, among the training crops of the heads."""
+
 N_PROCESSES = 2
 
 
@@ -127,9 +136,10 @@ def training_data(
     train = train.balanced(N_A_CLASS, 0)
     repeated = labelled_crops(data / "dsb2018_fluo", REAL_REPEATS, 5).of_classes(classes)
     repeated = repeated[np.isin(repeated.scene, real_scenes)]
+    others = interphase_crops(data / "dsb2018_fluo", N_INTERPHASE, 6).of_classes(classes)
     validation, test = other.split(0.6, 0)
     return TrainingData(
-        classes, LabelledCrops.concatenate([train, repeated]), validation.balanced(1000, 0), test, stream
+        classes, LabelledCrops.concatenate([train, repeated, others]), validation.balanced(1000, 0), test, stream
     )
 
 
@@ -172,6 +182,12 @@ def main() -> None:
     sources += [
         DataSource(name="simulated scenes", licence="BSD-3-Clause", n_crops=len(train), use="all networks"),
         DataSource(name="BBBC038, states read by eye", licence="CC0", n_crops=len(known), use="all heads"),
+        DataSource(
+            name="BBBC038, nuclei neither small nor bright, taken for interphase",
+            licence="CC0",
+            n_crops=N_INTERPHASE,
+            use="all heads",
+        ),
     ]
     history = options.run / "history.txt"
     notes = {"history": history.read_text(encoding="utf-8").strip()} if history.is_file() else {}

@@ -50,5 +50,9 @@ class TrainingError(CellInterpError):
     """Something that a training needs is missing, or failed."""
 
 
+class QuestionError(CellInterpError):
+    """A question to the model doesn't fit the model, the head or the nucleus."""
+
+
 class OutputError(CellInterpError):
     """A result can't be written."""

@@ -11,7 +11,8 @@ from scipy.special import expit, softmax
 
 from napari_cellinterp.errors import PatchesError
 from napari_cellinterp.models.bundle_info import NoveltyLimits
-from napari_cellinterp.models.classifier import UNDEFINED, Classifier, decide
+from napari_cellinterp.models.classifier import Classifier, decide
+from napari_cellinterp.models.heads import UNDEFINED
 from napari_cellinterp.models.novelty import FLAGS, NoveltyModel, Population, crop_statistics
 from napari_cellinterp.movies.patches import crop_frame, normalise
 from napari_cellinterp.movies.synthetic import Culture, Optics, simulate_scene

@@ -8,15 +8,13 @@ import torch
 
 from napari_cellinterp.models.bundle_info import HeadInfo
 from napari_cellinterp.models.expression import Expression
-from napari_cellinterp.models.heads import Cnn, NetworkHead, SymbolicHead
+from napari_cellinterp.models.heads import Cnn, NetworkHead, SymbolicHead, read_latents, states_of
 from napari_cellinterp.training.assessment import (
     Judged,
     calibrated,
     chosen_formula,
     describe,
     keep_best,
-    read_latents,
-    states_of,
     with_front,
 )
 from napari_cellinterp.training.symbolic import Candidate

@@ -10,6 +10,7 @@ import torch
 
 from napari_cellinterp.errors import PatchesError
 from napari_cellinterp.models.compiled import BATCH, CompiledEncoder, is_available
+from napari_cellinterp.models.heads import UNDEFINED, states_of
 from napari_cellinterp.models.novelty import crop_statistics
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from napari_cellinterp.movies.patches import Patches
 
     Array = NDArray[np.float32]
-
-UNDEFINED = -1
-"""State of a nucleus whose score is undefined."""
 
 
 @dataclass(frozen=True)
@@ -165,15 +163,13 @@ def decide(scores: Array, calibration: NDArray[np.float64]) -> tuple[NDArray[np.
     probability : (n,) float32
         Of that state.
     """
-    undefined: NDArray[np.bool_] = np.asarray(~np.isfinite(scores).all(axis=1))
+    state = states_of(scores)
+    undefined = state == UNDEFINED
     logit = np.where(undefined[:, None], 0, scores) * calibration[:, 0] + calibration[:, 1]
     if scores.shape[1] == 1:
-        state = (np.where(undefined, -1, scores[:, 0]) >= 0).astype(np.int64)
         sign = np.where(state == 1, -1, 1)
         probability = 1 / (1 + np.exp(np.clip(sign * logit[:, 0], -80, 80)))
     else:
-        state = np.where(undefined[:, None], 0, scores).argmax(axis=1)
         odds = np.exp(logit - logit.max(axis=1, keepdims=True))
         probability = (odds / odds.sum(axis=1, keepdims=True))[np.arange(len(state)), state]
-    state = np.where(undefined, UNDEFINED, state)
     return state, np.where(undefined, np.nan, probability).astype(np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -19,10 +20,15 @@ from napari_cellinterp.models.vae import FILTERS, N_HIDDEN, N_LATENTS, convoluti
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from napari_cellinterp.models.expression import Expression
 
 HIDDEN_SIZES = (16, 16, 16)
 N_CNN_FEATURES = 32
+
+UNDEFINED = -1
+"""State of a nucleus whose score is undefined."""
 
 
 class MaskedLinear(nn.Linear):
@@ -120,3 +126,31 @@ class Cnn(nn.Module):
         """Return scores (n, n_scores) of patches (n, n_channels, 64, 64)."""
         scores: Tensor = self.layers(self.features(self.convolutions(x).flatten(1)))
         return scores
+
+
+def states_of(scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return the class of each row of scores (n, n_scores): a head's answer.
+
+    Of one score the second class where it is >= 0; of several the class of the largest; `UNDEFINED` where any isn't
+    finite.
+    """
+    undefined = ~np.isfinite(scores).all(axis=1)
+    known = np.where(undefined[:, None], 0, scores)
+    state = (known[:, 0] >= 0).astype(np.int64) if scores.shape[1] == 1 else known.argmax(axis=1)
+    return np.where(undefined, UNDEFINED, state)
+
+
+def active_weights(head: NetworkHead) -> list[NDArray[np.bool_]]:
+    """Return which weights of each layer are active, (n_out, n_in) each."""
+    return [
+        layer.mask.numpy().astype(bool) if isinstance(layer, MaskedLinear) else np.ones(layer.weight.shape, bool)
+        for layer in head.linear_layers()
+    ]
+
+
+def read_latents(head: nn.Module) -> tuple[int, ...]:
+    """Return the latents that a dense, sparse or symbolic head reads, in order."""
+    if isinstance(head, SymbolicHead):
+        return tuple(sorted({latent for expression in head.expressions for latent in expression.latents}))
+    assert isinstance(head, NetworkHead)
+    return tuple(int(i) for i in np.flatnonzero(active_weights(head)[0].any(axis=0)))

@@ -11,7 +11,15 @@ from scipy.optimize import minimize
 
 from napari_cellinterp.models.bundle_info import Calibration, Formula, HeadInfo, Run
 from napari_cellinterp.models.complexity import dense_expression_size, n_weights, sparse_expression_size, tree_size
-from napari_cellinterp.models.heads import Cnn, MaskedLinear, NetworkHead, SymbolicHead
+from napari_cellinterp.models.heads import (
+    Cnn,
+    MaskedLinear,
+    NetworkHead,
+    SymbolicHead,
+    active_weights,
+    read_latents,
+    states_of,
+)
 from napari_cellinterp.training.symbolic import pareto_front
 
 if TYPE_CHECKING:
@@ -64,13 +72,6 @@ def scores_of(head: nn.Module, inputs: Tensor) -> Floats:
     return torch.cat([head(chunk) for chunk in torch.split(inputs, 512)]).double().numpy()
 
 
-def states_of(scores: Floats) -> NDArray[np.int64]:
-    """Return the class of each row of scores (n, n_scores); -1 where one is undefined."""
-    defined = np.isfinite(scores).all(axis=1)
-    state = (scores[:, 0] >= 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)
-    return np.where(defined, state, -1)
-
-
 def keep_best(
     heads: Sequence[nn.Module], validation: Judged, test: Judged, targets: Sequence[FormulaTarget | None]
 ) -> tuple[nn.Module, HeadInfo]:
@@ -120,7 +121,7 @@ def describe(head: nn.Module) -> Run:
                 "tree_size": tree_size(masks, batch_norm=True),
             }
         case NetworkHead():
-            masks = _masks(head)
+            masks = active_weights(head)
             dense = not isinstance(head.linear_layers()[0], MaskedLinear)
             size = dense_expression_size(_sizes(masks)) if dense else sparse_expression_size(masks)
             sizes = {"n_weights": n_weights(masks), "expression_size": size, "tree_size": tree_size(masks)}
@@ -128,22 +129,6 @@ def describe(head: nn.Module) -> Run:
             raise TypeError(f"{type(head).__name__} is no head")
     latents = None if isinstance(head, Cnn) else read_latents(head)
     return Run(seed=0, accuracy=0, latents=latents, **sizes)
-
-
-def read_latents(head: nn.Module) -> tuple[int, ...]:
-    """Return the latents that a head reads, in order."""
-    if isinstance(head, SymbolicHead):
-        return tuple(sorted({latent for expression in head.expressions for latent in expression.latents}))
-    assert isinstance(head, NetworkHead)
-    return tuple(int(i) for i in np.flatnonzero(_masks(head)[0].any(axis=0)))
-
-
-def _masks(head: NetworkHead) -> list[NDArray[np.bool_]]:
-    """Which weights of each layer are active, (n_out, n_in)."""
-    layers = head.linear_layers()
-    if isinstance(layers[0], MaskedLinear):
-        return [layer.mask.numpy().astype(bool) for layer in layers if isinstance(layer, MaskedLinear)]
-    return _all_on([layer.weight.shape for layer in layers])
 
 
 def _all_on(shapes: Iterable[tuple[int, ...]]) -> list[NDArray[np.bool_]]:

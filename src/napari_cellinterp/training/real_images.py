@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from napari_cellinterp.config import REFERENCE_DIAMETER_PX, NucleiConfig
+from napari_cellinterp.config import PATCH_PX, REFERENCE_DIAMETER_PX, NucleiConfig
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.movies.nuclei import find_nuclei
 from napari_cellinterp.movies.patches import Patches, crop_frame, normalise
@@ -40,6 +40,7 @@ HELD_OUT_SHARE = 0.3
 """Share of the labelled images that no shipped head is trained on."""
 
 LABELS_NAME = "dsb2018_labels.csv"
+CANDIDATES_NAME = "mitotic_candidates.csv"
 
 
 def masked_crops(folder: Path, seed: int) -> LabelledCrops:
@@ -71,7 +72,7 @@ def found_crops(movie: Image, seed: int) -> LabelledCrops:
 
 def _unlabelled(images: Iterable[Iterable[tuple[Image, Image]]], seed: int) -> LabelledCrops:
     """Crop every nucleus of images, each a series of frames with masks."""
-    rng, parts = np.random.default_rng(seed), [_crops(np.empty((0, 1, 64, 64), np.float32), UNKNOWN, 0)]
+    rng, parts = np.random.default_rng(seed), [_nothing()]
     for number, frames in enumerate(images, 1):
         for frame, labels in frames:
             found = measure_labels(labels)
@@ -118,6 +119,47 @@ def labelled_crops(folder: Path, n_repeats: int, seed: int) -> LabelledCrops:
     return LabelledCrops.concatenate(parts)
 
 
+def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
+    """Crop nuclei of ``dsb2018_fluo`` that are neither small nor bright, as other microscopes would show most of them.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the images; its ``mitotic_candidates.csv`` lists all small, bright objects.
+    n : int
+        How many; all there are where there are fewer.
+    seed : int
+        Which nuclei, the errors of scale and centre, and the microscopes.
+
+    Returns
+    -------
+    LabelledCrops
+        All in interphase, and none from the images whose states were read by eye; scenes are negative, one an image.
+
+    Raises
+    ------
+    TrainingError
+        If the table of candidates isn't there.
+    """
+    table = folder / CANDIDATES_NAME
+    if not table.is_file():
+        raise TrainingError(f"The table {table} isn't there.", "Give the folder of all of dsb2018_fluo.")
+    candidates = pd.read_csv(table).groupby("file")["label"].agg(set).to_dict()
+    read_by_eye = set(read_labels()["file"])
+    rng, parts = np.random.default_rng(seed), [_nothing()]
+    for number, path in enumerate(sorted(folder.glob("*_img.tif")), 1):
+        found = measure_labels(_frames(path.with_name(path.name.replace("_img", "_lab")))[0])
+        if path.name in read_by_eye or len(found) < FEWEST_NUCLEI:
+            continue
+        frame, diameter = _frames(path)[0].astype(np.float32), _diameter(found)
+        changed = _elsewhere(frame, diameter, rng) if rng.random() < SHARE_EXPOSED else frame
+        others = found[~found["label"].isin(candidates.get(path.name, ()))]
+        windows = _windows(changed, others[["y", "x"]].to_numpy(), diameter, rng)
+        parts.append(_crops(windows, STATES.index("interphase"), -number))
+    crops = LabelledCrops.concatenate(parts)
+    return crops[rng.permutation(len(crops))[:n]]
+
+
 def split_labelled(crops: LabelledCrops) -> tuple[LabelledCrops, LabelledCrops]:
     """Split labelled crops, one a nucleus, by image: those that shipped heads are trained on, and those they aren't."""
     return crops.split(HELD_OUT_SHARE, seed=0)
@@ -154,6 +196,10 @@ def _elsewhere(frame: NDArray[np.float32], diameter_px: float, rng: np.random.Ge
     background, bright = np.percentile(frame, [5, 99])
     signal = (frame - background) / max(1e-6, bright - background)
     return expose(signal, draw_optics(rng), diameter_px / REFERENCE_DIAMETER_PX, rng)
+
+
+def _nothing() -> LabelledCrops:
+    return _crops(np.empty((0, 1, PATCH_PX, PATCH_PX), np.float32), UNKNOWN, 0)
 
 
 def _crops(windows: NDArray[np.float32], state: NDArray[np.int64] | int, scene: int) -> LabelledCrops:

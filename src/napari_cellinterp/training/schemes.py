@@ -11,7 +11,8 @@ import torch
 
 from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig
 from napari_cellinterp.events import EpochFinished
-from napari_cellinterp.training.assessment import read_latents, scores_of
+from napari_cellinterp.models.heads import read_latents
+from napari_cellinterp.training.assessment import scores_of
 from napari_cellinterp.training.fit import fit_cnn, fit_dense, fit_sparse
 from napari_cellinterp.training.symbolic import Candidate, search_each_class, search_formulas
 from napari_cellinterp.training.workers import finish_in_worker, worker_pool

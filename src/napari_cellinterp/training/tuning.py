@@ -25,8 +25,9 @@ from optuna.trial import TrialState
 from napari_cellinterp.config import TUNED, RiglConfig, TuneConfig
 from napari_cellinterp.errors import OutputError, TrainingError
 from napari_cellinterp.events import EpochFinished, finish
+from napari_cellinterp.models.heads import states_of
 from napari_cellinterp.results.files import check_writable
-from napari_cellinterp.training.assessment import scores_of, states_of
+from napari_cellinterp.training.assessment import scores_of
 from napari_cellinterp.training.fit import fit_sparse
 from napari_cellinterp.training.run_folder import array_hash
 from napari_cellinterp.training.workers import begin_worker

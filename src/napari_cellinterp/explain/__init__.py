@@ -1,0 +1,1 @@
+"""Question a model: traversals of its latents, counterfactuals, an audit of what moves its scores."""
