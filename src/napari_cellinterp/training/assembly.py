@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_cellinterp.models.bundle import ModelBundle
 from napari_cellinterp.models.bundle_info import BundleInfo, LatentInfo, NoveltyLimits
+from napari_cellinterp.models.latent_names import latent_kinds, numbered
 from napari_cellinterp.models.novelty import NoveltyModel, Population, crop_statistics
 from napari_cellinterp.training.fit import encode_all
 
@@ -58,6 +59,8 @@ def assemble(
     mean, log_variance = encode_all(encoder, crops.images)
     latents, statistics = mean.numpy(), crop_statistics(crops.patches)
     kl = (0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)).mean(dim=0).numpy()
+    order = [int(i) for i in np.argsort(-kl)]
+    names = numbered(latent_kinds(decoder, latents, kl.tolist()), order)
     quantiles = np.quantile(latents, np.linspace(0, 1, N_QUANTILES), axis=0).astype(np.float32)
     population = Population(latents, crops.state, statistics, quantiles)
     info = BundleInfo(
@@ -68,7 +71,7 @@ def assemble(
         n_channels=encoder.n_channels,
         n_latents=mean.shape[1],
         filters=encoder.filters,
-        latents=tuple(LatentInfo(index=int(i), name=f"z{i}", mean_kl=float(kl[i])) for i in np.argsort(-kl)),
+        latents=tuple(LatentInfo(index=i, name=names[i], mean_kl=float(kl[i])) for i in order),
         heads={name: described for name, (_, described) in heads.items()},
         novelty=_limits(population, crops.patches.top_share),
         versions={name: version(name) for name in ("napari-cellinterp", "torch", "numpy")},
