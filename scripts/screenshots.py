@@ -54,12 +54,12 @@ def main() -> None:
     wait(lambda: widget.session.classification is not None, 300)
     result = widget.session.classification
     t = telling_frame(result)
-    widget.go_to(t)
+    widget.layers.go_to(t)
     viewer.reset_view()
     shot("classified")
     rows = result.rows
     metaphase = rows.index[(rows["frame"] == t) & (rows["state"] == "metaphase")]
-    widget.select(int(metaphase[0]))
+    widget.selection.go_to(int(metaphase[0]))
     widget.tabs.setCurrentIndex(2)
     shot("nucleus")
     widget.tabs.setCurrentIndex(3)

@@ -221,7 +221,7 @@ def test_crop_is_what_the_model_sees(classified, movie):
 def test_follows_the_frame(classified, viewer):
     session = classified.session
     row = int(np.flatnonzero(session.classification.rows["frame"] == 0)[0])
-    classified.select(row)
+    classified.selection.go_to(row)
     viewer.dims.set_point(0, 6 * 3)
     assert classified.states.plot.cursor.value() == pytest.approx(18)
     now = {name: shown for name, (shown, _) in classified.states.legend.counts().items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt
@@ -14,25 +14,18 @@ from napari_cellinterp.events import FileWritten
 from napari_cellinterp.gui.gallery import GalleryPage
 from napari_cellinterp.gui.notices import show_problem
 from napari_cellinterp.gui.nucleus_page import NucleusPage
-from napari_cellinterp.gui.result_layers import ResultLayers
 from napari_cellinterp.gui.run_bar import RunBar
-from napari_cellinterp.gui.session import session_of
+from napari_cellinterp.gui.selection import join_selection
 from napari_cellinterp.gui.setup_page import SetupPage
 from napari_cellinterp.gui.states_page import StatesPage
 from napari_cellinterp.gui.worker import Jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import napari.viewer
 
     from napari_cellinterp.events import Event, Job
     from napari_cellinterp.gui.setup_page import Request
     from napari_cellinterp.results.table import Classification
-
-CLICK_PX = 3
-"""Farther moves of the mouse are drags, in screen pixels."""
-
 
 MIN_WIDTH_PX = 380
 """Below this the facts of a nucleus don't fit beside its crop."""
@@ -50,9 +43,10 @@ class ClassifyWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer = napari_viewer
-        self.session = session = session_of(viewer)
+        self.selection = join_selection(viewer)
+        session = self.session = self.selection.session
+        self.layers = self.selection.layers
         self._jobs, self._exports = Jobs(), Jobs()
-        self.layers = ResultLayers(viewer, session)
         self.setup, self.states = SetupPage(viewer), StatesPage(session)
         self.nucleus, self.gallery = NucleusPage(session), GalleryPage(session)
         self.tabs, self.run_bar = QTabWidget(), RunBar()
@@ -114,30 +108,21 @@ class ClassifyWidget(QWidget):
             make_job, self._on_file, lambda _: self._end_export(f"Exported to {folder}."), self._on_not_exported, list
         )
 
-    def go_to(self, frame: int) -> None:
-        """Show a frame in the viewer."""
-        self.layers.go_to(frame)
-
-    def select(self, row: int) -> None:
-        """Select a nucleus by its row in the classification, and go to its frame."""
-        self.session.select(row)
-        self.go_to(int(self.session.classification.rows["frame"].iloc[row]))
-
     def _connect(self) -> None:
         self.setup.changed.connect(self._show_ready)
         self.run_bar.run_clicked.connect(self.run)
         self.run_bar.cancel_clicked.connect(self.cancel)
         for page in (self.states, self.nucleus):
-            page.frame_wanted.connect(self.go_to)
+            page.frame_wanted.connect(self.layers.go_to)
         self.states.export_wanted.connect(self._choose_folder)
-        self.gallery.row_clicked.connect(self.select)
+        self.gallery.row_clicked.connect(self.selection.go_to)
         session, viewer = self.session, self._viewer
         session.classified.connect(self._show_result)
         session.selected.connect(self._show_selected)
         session.status_changed.connect(self._show_status)
-        viewer.dims.events.point.connect(self._show_frame)
         viewer.events.theme.connect(self._show_theme)
-        viewer.mouse_drag_callbacks.append(self._on_mouse)
+        self.selection.frame_changed.connect(self._show_frame)
+        self.selection.clicked.connect(self._on_clicked)
         links = _Links(self)
         self.destroyed.connect(lambda: links.cut())  # Qt itself would hold a bound method only weakly
 
@@ -163,20 +148,14 @@ class ClassifyWidget(QWidget):
     def _show_selected(self) -> None:
         self.nucleus.show_selected()
         self.gallery.show_selected()
-        self.layers.show_selected()
 
     def _show_frame(self) -> None:
-        """Follow the viewer to another frame, and the selected nucleus along its track."""
         frame = self.layers.frame()
-        if frame is None or self.session.classification is None:
-            return
-        self.states.show_frame(frame)
-        row = self.session.row
-        if row is not None:
-            rows = self.session.track_rows(row)
-            here = rows[self.session.classification.rows["frame"].to_numpy()[rows] == frame]
-            if len(here):
-                self.session.select(int(here[0]))
+        if frame is not None:
+            self.states.show_frame(frame)
+
+    def _on_clicked(self) -> None:
+        self.tabs.setCurrentIndex(2)
 
     def _on_event(self, event: Event) -> None:
         said = self.run_bar.show_event(event)
@@ -221,22 +200,6 @@ class ClassifyWidget(QWidget):
         self.states.export_button.setEnabled(True)
         self.session.status = status
 
-    def _on_mouse(self, viewer: Any, event: Any) -> Iterator[None]:
-        """Select the nucleus that is clicked; a drag moves the canvas as always."""
-        start = event.pos
-        active = viewer.layers.selection.active
-        if event.button != 1 or viewer.dims.ndisplay != 2 or (active is not None and active.mode != "pan_zoom"):
-            return
-        yield
-        while event.type == "mouse_move":
-            yield
-        if max(abs(event.pos - start)) > CLICK_PX:
-            return
-        row = self.layers.row_at(event.position)
-        if row is not None:
-            self.session.select(row)
-            self.tabs.setCurrentIndex(2)
-
 
 class _Links:
     """Undoes what ties a widget to its viewer and session; outlives the widget, which Qt may delete first."""
@@ -251,10 +214,10 @@ class _Links:
             jobs.drop()
         widget.gallery.stop()
         widget.setup.disconnect_viewer()
-        viewer.dims.events.point.disconnect(widget._show_frame)
         viewer.events.theme.disconnect(widget._show_theme)
-        if widget._on_mouse in viewer.mouse_drag_callbacks:
-            viewer.mouse_drag_callbacks.remove(widget._on_mouse)
+        widget.selection.leave()
+        widget.selection.frame_changed.disconnect(widget._show_frame, missing_ok=True)
+        widget.selection.clicked.disconnect(widget._on_clicked, missing_ok=True)
         session.classified.disconnect(widget._show_result, missing_ok=True)
         session.selected.disconnect(widget._show_selected, missing_ok=True)
         session.status_changed.disconnect(widget._show_status, missing_ok=True)

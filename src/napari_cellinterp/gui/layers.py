@@ -46,12 +46,15 @@ class Result:
         What it shows.
     pixel_size_um, frame_interval_min : float or None
         Of the movie.
+    placement : Placement
+        Where it lies.
     """
 
     role: str
     classification: Classification
     pixel_size_um: float | None
     frame_interval_min: float | None
+    placement: Placement
 
 
 class IndexColormap(Colormap):
@@ -176,7 +179,7 @@ def states_layer(classification: Classification, placement: Placement, movie: Mo
         opacity=0.5,
         features=_state_features(classification),
         colormap=_label_colours(classification.classes),
-        metadata={METADATA_KEY: _result(STATES, classification, movie)},
+        metadata={METADATA_KEY: _result(STATES, classification, placement, movie)},
         **placement.transform,
     )
     layer.editable = False
@@ -202,7 +205,7 @@ def tracks_layer(classification: Classification, placement: Placement, movie: Mo
         tail_length=8,
         tail_width=2,
         blending="translucent",
-        metadata={METADATA_KEY: _result(TRACKS, classification, movie)},
+        metadata={METADATA_KEY: _result(TRACKS, classification, placement, movie)},
         **placement.transform,
     )
     return layer
@@ -222,7 +225,7 @@ def selected_layer(
         face_color="transparent",
         border_color="white",
         border_width=0.05,
-        metadata={METADATA_KEY: _result(SELECTED, classification, movie)},
+        metadata={METADATA_KEY: _result(SELECTED, classification, placement, movie)},
         **placement.transform,
     )
 
@@ -361,5 +364,5 @@ def _track_colours(classes: Sequence[str]) -> IndexColormap:
     return IndexColormap(colors=colours, name="states")
 
 
-def _result(role: str, classification: Classification, movie: Movie) -> Result:
-    return Result(role, classification, movie.pixel_size_um, movie.frame_interval_min)
+def _result(role: str, classification: Classification, placement: Placement, movie: Movie) -> Result:
+    return Result(role, classification, movie.pixel_size_um, movie.frame_interval_min, placement)

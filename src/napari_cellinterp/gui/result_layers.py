@@ -11,6 +11,7 @@ from napari_cellinterp.gui.layers import (
     frame_position,
     frame_to_world,
     placement_of,
+    result_of,
     selected_layer,
     states_layer,
     tracks_layer,
@@ -39,47 +40,52 @@ class ResultLayers:
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
         self._viewer, self._session = viewer, session
-        self._layers: dict[str, Layer] = {}
-        self._placement: Placement | None = None
-        self._name = ""
 
     def layer(self, role: str) -> Layer | None:
-        """Return the layer of a role, or None where it was deleted."""
-        layer = self._layers.get(role)
-        return layer if layer is not None and layer in self._viewer.layers else None
+        """Return the layer of a role that shows the session's classification, or None where it was deleted."""
+        for layer in self._viewer.layers:
+            shown = result_of(layer)
+            if shown is not None and shown.role == role and shown.classification is self._session.classification:
+                return layer
+        return None
 
     def show_result(self, image: Image) -> None:
-        """Show the session's classification over an image layer."""
+        """Show the session's classification over an image layer, in place of all others."""
         session = self._session
-        for role in list(self._layers):
-            self._remove(role)
-        self._name = image.name
-        self._placement = placement_of(image, session.config.movie.channel)
+        for layer in [layer for layer in self._viewer.layers if result_of(layer) is not None]:
+            self._viewer.layers.remove(layer)
+        placement = placement_of(image, session.config.movie.channel)
         point = self._viewer.dims.point
         for role, make in ((STATES, states_layer), (TRACKS, tracks_layer)):
-            name = f"{self._name} {role}"
-            self._add(role, make(session.classification, self._placement, session.movie, name))
+            name = f"{image.name} {role}"
+            self._viewer.add_layer(make(session.classification, placement, session.movie, name))
         if len(point) == self._viewer.dims.ndim:
             self._viewer.dims.point = point
         self._activate(image)
 
     def show_selected(self) -> None:
         """Ring the selected nucleus, in all frames of its track."""
-        session, ring = self._session, self.layer(SELECTED)
-        if session.row is None or self._placement is None:
-            self._remove(SELECTED)
+        session, ring, placement = self._session, self.layer(SELECTED), self.placement()
+        if session.row is None or placement is None:
+            if ring is not None:
+                self._viewer.layers.remove(ring)
             return
         rows = session.track_rows(session.row)
         table = session.classification.rows.iloc[rows]
-        positions = self._placement.position(table["frame"], table["y"], table["x"])
+        positions = placement.position(table["frame"], table["y"], table["x"])
         if ring is not None:
             if ring.data.shape != positions.shape or (ring.data != positions).any():
                 ring.data = positions
             return
         active = self._viewer.layers.selection.active
-        made = selected_layer(session.classification, self._placement, session.movie, rows, f"{self._name} {SELECTED}")
-        self._add(SELECTED, made)
+        made = selected_layer(session.classification, placement, session.movie, rows, SELECTED)
+        self._viewer.add_layer(made)
         self._activate(active)
+
+    def placement(self) -> Placement | None:
+        """Return where the layers lie, or None where they are gone."""
+        layer = self._reference()
+        return None if layer is None else result_of(layer).placement
 
     def row_at(self, world: Sequence[float]) -> int | None:
         """Row of the nucleus at a position in the viewer, or None."""
@@ -99,15 +105,6 @@ class ResultLayers:
 
     def _reference(self) -> Layer | None:
         return self.layer(STATES) or self.layer(TRACKS)
-
-    def _add(self, role: str, layer: Layer) -> None:
-        self._layers[role] = self._viewer.add_layer(layer)
-
-    def _remove(self, role: str) -> None:
-        layer = self.layer(role)
-        self._layers.pop(role, None)
-        if layer is not None:
-            self._viewer.layers.remove(layer)
 
     def _activate(self, layer: Layer | None) -> None:
         if layer is not None and layer in self._viewer.layers:
