@@ -309,3 +309,29 @@ class TuneConfig(Config):
     def rigl_with(self, **values: Any) -> RiglConfig:
         """Return the settings of the sparse training with some replaced."""
         return RiglConfig(**self.rigl.model_dump() | values)
+
+
+class CounterfactualConfig(Config):
+    """How far counterfactuals are looked for (Soelistyo & Lowe, section 5.4)."""
+
+    max_epsilon_image: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="Largest change of a pixel.",
+        json_schema_extra=unit("units of the image, which goes from 0 to 1"),
+    )
+    max_epsilon_latent: float = Field(
+        3.0,
+        gt=0,
+        le=20,
+        description="Largest change of a latent.",
+        json_schema_extra=unit("standard deviations of the prior"),
+    )
+    n_steps: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="Steps of an attack; 1 is the fast gradient sign method.",
+        json_schema_extra=unit("steps"),
+    )
