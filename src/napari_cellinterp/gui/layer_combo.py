@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox
 
-from napari_cellinterp.gui.layers import result_of
+from napari_cellinterp.gui.layers import is_ours
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -75,7 +75,7 @@ class LayerCombo(QComboBox):
         """List the layers anew, the topmost first; keep the chosen one, if it is still there."""
         chosen = self.layer
         self._layers = [
-            layer for layer in reversed(self._viewer.layers) if isinstance(layer, self._types) and not result_of(layer)
+            layer for layer in reversed(self._viewer.layers) if isinstance(layer, self._types) and not is_ours(layer)
         ]
         self.blockSignals(True)
         self.clear()

@@ -236,6 +236,11 @@ def result_of(layer: Layer) -> Result | None:
     return kept if isinstance(kept, Result) else None
 
 
+def is_ours(layer: Layer) -> bool:
+    """Whether we made a layer to show something, so that it is no movie and no label image of the person's."""
+    return METADATA_KEY in layer.metadata
+
+
 def frame_position(layer: Layer, world: Sequence[float]) -> tuple[int, float, float]:
     """Turn a position in the viewer into frame, y and x of a layer that we made; the frame may lie outside."""
     data = layer.world_to_data(world[-layer.ndim :])
