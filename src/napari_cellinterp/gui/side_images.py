@@ -82,21 +82,24 @@ class SideImages:
         """
         made = False
         for place, (title, crop) in enumerate(images.items()):
-            picture = np.concatenate(list(crop), axis=1)
-            layer = self.layer(title)
-            if layer is None:
+            if self.layer(title) is None:
+                picture = np.concatenate(list(crop), axis=1)
                 self._add(_image_layer(self._group, title, picture, place, placement, self._first_column, signed))
                 made = True
             else:
-                layer.data = picture
+                self.update(title, crop)
         if made:
             self._caption(list(images), placement)
 
     def update(self, title: str, crop: Crop) -> None:
-        """Show another crop in a layer that is there; nothing where the person deleted it."""
+        """Show another crop in a layer that is there; nothing where the person deleted it.
+
+        Only the canvas is drawn anew: a new thumbnail would draw the whole window, which takes longer than a frame.
+        """
         layer = self.layer(title)
         if layer is not None:
-            layer.data = np.concatenate(list(crop), axis=1)
+            np.concatenate(list(crop), axis=1, out=layer.data)
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def layer(self, title: str) -> Layer | None:
         """Return the layer with a title, or None where there is none."""
@@ -126,7 +129,7 @@ class SideImages:
                     "string": list(titles),
                     "size": CAPTION_PX,
                     "color": "#909090",
-                    "anchor": "lower_left",
+                    "anchor": "upper_left",
                 },
                 metadata={METADATA_KEY: SideImage(self._group, "")},
                 **_flat(placement, 1.0, (0.0, 0.0)),
