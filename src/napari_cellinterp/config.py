@@ -161,6 +161,9 @@ class VaeConfig(Config):
         json_schema_extra=unit("px"),
     )
     centre_floor: float = Field(0.15, gt=0, le=1, description="Weight of far pixels, as a fraction of the centre's.")
+    centre_steepness: float = Field(
+        1.0, ge=1, le=8, description="1 lets the weights fall off as a Gaussian; more gives a flat top and a steep edge."
+    )
     n_images: int = Field(2_000_000, ge=1, description="Images to train on, repeats counted.")
     batch: int = Field(128, ge=4, description="Images in a step, on each device.")
     learning_rate: float = Field(1e-3, gt=0, description="Largest of Adam; falls to zero along a cosine.")

@@ -165,6 +165,10 @@ def test_pixel_weights():
     torch.testing.assert_close(weights, weights.T)
     at = [0.15 + 0.85 * math.exp(-(2 * d**2) / (2 * 14**2)) for d in (0.5, 31.5)]
     assert (weights[32, 32] / weights[0, 0]).item() == pytest.approx(at[0] / at[1], rel=1e-4)
+    flat = pixel_weights(64, 14.0, 0.15, 3.0)
+    on_edge = 32 + round(14 * math.sqrt(2))
+    assert flat[32, 40] == pytest.approx(float(flat[32, 32]), rel=0.02), "flat in the middle"
+    assert flat[32, on_edge - 5] / flat[32, on_edge + 5] > weights[32, on_edge - 5] / weights[32, on_edge + 5]
     torch.testing.assert_close(pixel_weights(8, math.inf, 0.15), torch.ones(8, 8))
 
 

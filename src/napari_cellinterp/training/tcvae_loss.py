@@ -105,7 +105,7 @@ def decompose(
     return (log_q_z_given_n - log_q_z).mean(), (log_q_z - log_q_each).mean(), (log_q_each - log_p_z).mean()
 
 
-def pixel_weights(side_px: int, radius_px: float, floor: float) -> Tensor:
+def pixel_weights(side_px: int, radius_px: float, floor: float, steepness: float = 1.0) -> Tensor:
     """Weights of the pixels' errors, (side_px, side_px), mean 1: more in the middle, where the nucleus is.
 
     Parameters
@@ -116,9 +116,11 @@ def pixel_weights(side_px: int, radius_px: float, floor: float) -> Tensor:
         Standard deviation of the Gaussian around the centre; infinity weighs all pixels alike.
     floor : float
         Weight far from the centre, as a fraction of the centre's.
+    steepness : float
+        Power of the exponent: 1 gives a Gaussian, more a flat top with a steeper edge (a super-Gaussian).
     """
     ticks = torch.arange(side_px) - (side_px - 1) / 2
-    bell = torch.exp(-(ticks[:, None] ** 2 + ticks[None] ** 2) / (2 * radius_px**2))
+    bell = torch.exp(-(((ticks[:, None] ** 2 + ticks[None] ** 2) / (2 * radius_px**2)) ** steepness))
     weights = floor + (1 - floor) * bell
     return weights / weights.mean()
 

@@ -151,7 +151,7 @@ class _Trainer:
         self.fabric, self.networks, self.config = fabric, networks.train(), config
         self.is_stepping = False  # whether weights and moments are those of two different steps
         self.n_steps = max(1, config.n_images // (config.batch * fabric.world_size))
-        weights = pixel_weights(PATCH_PX, config.centre_radius_px, config.centre_floor)
+        weights = pixel_weights(PATCH_PX, config.centre_radius_px, config.centre_floor, config.centre_steepness)
         self.pixel_weights = fabric.to_device(weights)
         self.adam = torch.optim.Adam(networks.parameters(), config.learning_rate, fused=True)
         self.wrapped, self.wrapped_adam = fabric.setup(networks, self.adam)
