@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,17 +43,20 @@ class SideImage:
         Which set.
     title : str
         Which image of it; empty for the captions.
+    column : int
+        Where it stands: columns of images from the movie's right edge.
     """
 
     group: str
     title: str
+    column: int = field(default=0, compare=False)
 
 
 class SideImages:
     """Image layers to the right of a movie, with captions; they are made at need and updated in place.
 
-    A layer that the person deleted comes back with the next `show`; one that was renamed or moved in the list is still
-    known.
+    A set begins where those that are already there end. A layer that the person deleted comes back with the next
+    `show`; one that was renamed or moved in the list is still known.
 
     Parameters
     ----------
@@ -61,35 +64,41 @@ class SideImages:
         Where.
     group : str
         Name of the set, part of its layers' names.
-    first_column : int
-        Where the set begins: columns of images from the movie's right edge.
     """
 
-    def __init__(self, viewer: ViewerModel, group: str, first_column: int = 0) -> None:
-        self._viewer, self._group, self._first_column = viewer, group, first_column
+    def __init__(self, viewer: ViewerModel, group: str) -> None:
+        self._viewer, self._group = viewer, group
+        self._first_column, self._n_channels = 0, 1
 
-    def show(self, images: Mapping[str, Crop], placement: Placement, signed: Sequence[str] = ()) -> None:
+    def show(self, images: Mapping[str, Crop | None], placement: Placement, signed: Sequence[str] = ()) -> None:
         """Show crops (n_channels, 64, 64), in order; their channels stand side by side.
 
         Parameters
         ----------
         images : mapping of str to array
-            By title. They are in [0, 1], but for those in ``signed``, which are in [-1, 1].
+            By title; None leaves its place free. They are in [0, 1], but for those in ``signed``, which are in [-1, 1].
         placement : Placement
             Of the movie.
         signed : sequence of str
             Titles of differences: blue below 0, red above.
         """
-        made = False
+        marks = [mark for _, mark in self._marked()]
+        if not any(mark.group == self._group for mark in marks):
+            self._first_column = max((mark.column + 1 for mark in marks), default=0)
+        self._n_channels = next((len(crop) for crop in images.values() if crop is not None), 1)
+        others = False
         for place, (title, crop) in enumerate(images.items()):
-            if self.layer(title) is None:
-                picture = np.concatenate(list(crop), axis=1)
-                self._add(_image_layer(self._group, title, picture, place, placement, self._first_column, signed))
-                made = True
-            else:
+            layer = self.layer(title)
+            if layer is not None and crop is not None:
                 self.update(title, crop)
-        if made:
-            self._caption(list(images), placement)
+            elif layer is not None:
+                self._viewer.layers.remove(layer)
+                others = True
+            elif crop is not None:
+                self._add(self._image_layer(title, crop, place, placement, is_signed=title in signed))
+                others = True
+        if others:
+            self._caption([title if crop is not None else "" for title, crop in images.items()], placement)
 
     def update(self, title: str, crop: Crop) -> None:
         """Show another crop in a layer that is there; nothing where the person deleted it.
@@ -108,25 +117,29 @@ class SideImages:
 
     def remove(self) -> None:
         """Take all of the set's layers away."""
-        for layer in list(self._viewer.layers):
-            mark = layer.metadata.get(METADATA_KEY)
-            if isinstance(mark, SideImage) and mark.group == self._group:
+        for layer, mark in self._marked():
+            if mark.group == self._group:
                 self._viewer.layers.remove(layer)
+
+    def _marked(self) -> list[tuple[Layer, SideImage]]:
+        """Return the layers of all sets, with their marks."""
+        marks = [(layer, layer.metadata.get(METADATA_KEY)) for layer in self._viewer.layers]
+        return [(layer, mark) for layer, mark in marks if isinstance(mark, SideImage)]
 
     def _caption(self, titles: Sequence[str], placement: Placement) -> None:
         old = self.layer("")
         if old is not None:
             self._viewer.layers.remove(old)
-        corners = [_corner(place, placement, self._first_column) for place in range(len(titles))]
+        corners = {title: self._corner(place, placement) for place, title in enumerate(titles) if title}
         self._add(
             Points(
-                np.array(corners),
+                np.array(list(corners.values())),
                 name=f"{self._group}: captions",
                 size=1e-3,
                 face_color="transparent",
                 border_color="transparent",
                 text={
-                    "string": list(titles),
+                    "string": list(corners),
                     "size": CAPTION_PX,
                     "color": "#909090",
                     "anchor": "upper_left",
@@ -142,33 +155,32 @@ class SideImages:
         if active is not None and active in self._viewer.layers:
             self._viewer.layers.selection.active = active
 
+    def _image_layer(self, title: str, crop: Crop, place: int, placement: Placement, *, is_signed: bool) -> Image:
+        picture = np.concatenate(list(crop), axis=1)
+        return Image(
+            picture,
+            name=f"{self._group}: {title}",
+            colormap="RdBu_r" if is_signed else "gray",
+            contrast_limits=(-1, 1) if is_signed else (0, 1),
+            interpolation2d="nearest",
+            metadata={METADATA_KEY: SideImage(self._group, title, self._column(place))},
+            **_flat(placement, _side_px(placement) / picture.shape[0], self._corner(place, placement)),
+        )
 
-def _image_layer(
-    group: str, title: str, picture: Crop, place: int, placement: Placement, first_column: int, signed: Sequence[str]
-) -> Image:
-    is_signed = title in signed
-    return Image(
-        picture,
-        name=f"{group}: {title}",
-        colormap="RdBu_r" if is_signed else "gray",
-        contrast_limits=(-1, 1) if is_signed else (0, 1),
-        interpolation2d="nearest",
-        metadata={METADATA_KEY: SideImage(group, title)},
-        **_flat(placement, _side_px(placement) / picture.shape[0], _corner(place, placement, first_column)),
-    )
+    def _column(self, place: int) -> int:
+        return self._first_column + place // ROWS
+
+    def _corner(self, place: int, placement: Placement) -> tuple[float, float]:
+        """Top left of the image at a place, in pixels of the movie: y, x."""
+        height, width = placement.shape[-2:]
+        side, gap = _side_px(placement), GAP_SHARE * height
+        left = width + gap + self._column(place) * (self._n_channels * side + gap)
+        return gap + place % ROWS * (side + gap), left
 
 
 def _side_px(placement: Placement) -> float:
     """Side of an image, in pixels of the movie."""
     return SHARE_OF_HEIGHT * placement.shape[-2]
-
-
-def _corner(place: int, placement: Placement, first_column: int) -> tuple[float, float]:
-    """Top left of the image at a place, in pixels of the movie: y, x."""
-    height, width = placement.shape[-2:]
-    step = (SHARE_OF_HEIGHT + GAP_SHARE) * height
-    column, row = divmod(place, ROWS)
-    return GAP_SHARE * height + row * step, width + GAP_SHARE * height + (first_column + column) * step
 
 
 def _flat(placement: Placement, zoom: float, corner: tuple[float, float]) -> dict[str, Any]:
