@@ -52,37 +52,52 @@ class TimeAxis:
         return round(position / self.per_frame)
 
 
-class TimePlot(pg.PlotWidget):
-    """A plot over time with a line at the current frame; a click goes to a frame."""
+class CursorPlot(pg.PlotWidget):
+    """A plot that stays as it is under the mouse, with a line at the current position."""
 
-    frame_clicked = Signal(int)
+    clicked = Signal(float)
+    """Position on the lower axis."""
 
     def __init__(self) -> None:
         super().__init__(background=None)
-        self.axis = TimeAxis()
-        self._n_frames = 1
         self.setFixedHeight(HEIGHT_PX)
-        self.setMinimumWidth(200)
         item = self.getPlotItem()
         item.setMenuEnabled(False)
         item.hideButtons()
         item.layout.setContentsMargins(0, 8, 10, 5)
         self.setMouseEnabled(x=False, y=False)
         self.cursor = pg.InfiniteLine(0, angle=90)
-        self.scene().sigMouseClicked.connect(self._clicked)
+        self.scene().sigMouseClicked.connect(self._on_mouse)
         self.set_colour("#909090")
 
-    def sizeHint(self) -> QSize:
-        """Ask for less room than pyqtgraph does."""
-        return QSize(300, HEIGHT_PX)
-
     def set_colour(self, colour: str) -> None:
-        """Draw axes, texts and the current frame in a colour that can be read on the background."""
+        """Draw axes, texts and the current position in a colour that can be read on the background."""
         for side in ("left", "bottom"):
             axis = self.getAxis(side)
             axis.setPen(colour)
             axis.setTextPen(colour)
         self.cursor.setPen(pg.mkPen(colour, width=1, style=Qt.PenStyle.DashLine))
+
+    def _on_mouse(self, event: object) -> None:
+        if event.button() == Qt.MouseButton.LeftButton:
+            self.clicked.emit(self.getPlotItem().vb.mapSceneToView(event.scenePos()).x())
+
+
+class TimePlot(CursorPlot):
+    """A plot over time with a line at the current frame; a click goes to a frame."""
+
+    frame_clicked = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.axis = TimeAxis()
+        self._n_frames = 1
+        self.setMinimumWidth(200)
+        self.clicked.connect(self._on_clicked)
+
+    def sizeHint(self) -> QSize:
+        """Ask for less room than pyqtgraph does."""
+        return QSize(300, HEIGHT_PX)
 
     def set_frame(self, frame: int) -> None:
         """Move the line to a frame."""
@@ -97,11 +112,8 @@ class TimePlot(pg.PlotWidget):
         self.setLabel("left", y_label)
         self.setXRange(0, max(1, n_frames - 1) * axis.per_frame, padding=0.03)
 
-    def _clicked(self, event: object) -> None:
-        if event.button() != Qt.MouseButton.LeftButton:
-            return
-        position = self.getPlotItem().vb.mapSceneToView(event.scenePos()).x()
-        self.frame_clicked.emit(min(max(self.axis.frame(position), 0), self._n_frames - 1))
+    def _on_clicked(self, x: float) -> None:
+        self.frame_clicked.emit(min(max(self.axis.frame(x), 0), self._n_frames - 1))
 
 
 class StatesPlot(TimePlot):
