@@ -88,6 +88,7 @@ class ExploreWidget(QWidget):
         """Follow the session to another classification: load its model."""
         self._questioned, self.exploration = None, None
         self._loader.drop()
+        self.track.drop()
         self.images.remove()
         if self.session.classification is None:
             self._say(CLASSIFY_FIRST, offer=True)
