@@ -162,7 +162,10 @@ class VaeConfig(Config):
     )
     centre_floor: float = Field(0.15, gt=0, le=1, description="Weight of far pixels, as a fraction of the centre's.")
     centre_steepness: float = Field(
-        1.0, ge=1, le=8, description="1 lets the weights fall off as a Gaussian; more gives a flat top and a steep edge."
+        1.0,
+        ge=1,
+        le=8,
+        description="1 lets the weights fall off as a Gaussian; more gives a flat top and a steep edge.",
     )
     n_images: int = Field(2_000_000, ge=1, description="Images to train on, repeats counted.")
     batch: int = Field(128, ge=4, description="Images in a step, on each device.")
@@ -209,6 +212,9 @@ class RiglConfig(WeightedConfig):
     end_fraction: float = Field(0.75, gt=0, le=1, description="Share of the sparse phase in which topology may change.")
     n_epochs: int = Field(100, ge=1, description="Passes over the training crops, the dense warm-up included.")
     warm_up_epochs: int = Field(20, ge=0, description="Passes before the first pruning.")
+    prune_epochs: int = Field(
+        0, ge=0, description="Passes in which weights are pruned step by step; 0: all at once, as in the paper."
+    )
     batch: int = Field(64, ge=2, description="Crops in a step.")
     learning_rate: float = Field(1e-3, gt=0, description="Of Adam.")
     seed: int = Field(0, description="Seed of all that is random.")
@@ -218,6 +224,11 @@ class RiglConfig(WeightedConfig):
         if self.warm_up_epochs >= self.n_epochs:
             raise ValueError(
                 f"the dense warm-up of {self.warm_up_epochs} epochs leaves none of {self.n_epochs} for the sparse phase"
+            )
+        room = self.end_fraction * (self.n_epochs - self.warm_up_epochs)
+        if self.prune_epochs and self.prune_epochs >= room:
+            raise ValueError(
+                f"pruning for {self.prune_epochs} epochs ends after the {room:g} that the topology may change in"
             )
         return self
 
@@ -338,3 +349,28 @@ class CounterfactualConfig(Config):
         description="Steps of an attack; 1 is the fast gradient sign method.",
         json_schema_extra=unit("steps"),
     )
+
+
+class AuditConfig(Config):
+    """The audit of the paper's domain constraints (Soelistyo & Lowe, section 4.1)."""
+
+    n_crops: int = Field(300, ge=10, le=100_000, description="Simulated crops, where none are given.")
+    seed: int = Field(70_000_000, ge=0, description="First scene of the simulated crops; none that models train on.")
+    max_flipped_share: float = Field(
+        0.05, ge=0, le=1, description="A constraint holds where at most this share of the nuclei changes its state."
+    )
+    small_epsilon_image: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description="A change of all pixels that nobody sees, and that shouldn't change a state.",
+        json_schema_extra=unit("units of the image, which goes from 0 to 1"),
+    )
+    usual_epsilon_latent: float = Field(
+        1.0,
+        gt=0,
+        le=20,
+        description="A change of the neighbourhood's latents that is usual between crops (the paper's).",
+        json_schema_extra=unit("standard deviations of the prior"),
+    )
+    attack: CounterfactualConfig = Field(default_factory=CounterfactualConfig)

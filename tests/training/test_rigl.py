@@ -79,29 +79,39 @@ def layer_with(weights, mask, gradient) -> MaskedLinear:
     return layer
 
 
+def everywhere(layer: MaskedLinear) -> torch.Tensor:
+    return torch.ones_like(layer.mask, dtype=torch.bool)
+
+
 def test_the_smallest_are_dropped_and_the_steepest_grown_at_zero():
     layer = layer_with([[5.0, -1, 9], [0.5, 7, -4]], [[1.0, 1, 0], [1, 0, 1]], [[9.0, 0.1, 2], [0.2, -3, 9]])
-    drop_and_grow(layer, n_active=4, n_moved=2)
+    drop_and_grow(layer, n_active=4, n_moved=2, allowed=everywhere(layer))
     assert layer.mask.tolist() == [[1, 0, 1], [0, 1, 1]]
     assert layer.weight.tolist() == [[5, 0, 0], [0, 0, -4]]  # 9 and 7 were off: they start anew
 
 
 def test_one_just_dropped_may_return_at_zero():
     layer = layer_with([[5.0, -1, 9]], [[1.0, 1, 0]], [[1.0, -8, 2]])
-    drop_and_grow(layer, n_active=2, n_moved=1)
+    drop_and_grow(layer, n_active=2, n_moved=1, allowed=everywhere(layer))
     assert layer.mask.tolist() == [[1, 1, 0]]
     assert layer.weight.tolist() == [[5, 0, 0]]
 
 
 def test_without_moves_only_the_largest_stay():
     layer = layer_with([[5.0, -6, 0.1, 2]], [[1.0, 1, 1, 1]], [[0.0, 0, 9, 0]])
-    drop_and_grow(layer, n_active=2, n_moved=0)
+    drop_and_grow(layer, n_active=2, n_moved=0, allowed=everywhere(layer))
     assert layer.mask.tolist() == [[1, 1, 0, 0]]
+
+
+def test_nothing_grows_where_it_may_not():
+    layer = layer_with([[5.0, -1, 9]], [[1.0, 1, 0]], [[1.0, 1, 8]])
+    drop_and_grow(layer, n_active=2, n_moved=1, allowed=torch.tensor([[True, True, False]]))
+    assert layer.mask.tolist() == [[1, 1, 0]]
 
 
 def test_an_update_needs_a_gradient():
     with pytest.raises(ValueError, match="backward"):
-        drop_and_grow(MaskedLinear(3, 3), 4, 1)
+        drop_and_grow(MaskedLinear(3, 3), 4, 1, torch.ones(3, 3, dtype=torch.bool))
 
 
 class PlainRigl:
@@ -156,6 +166,42 @@ def test_masks_are_those_of_a_plain_reading_of_the_algorithm():
     assert n_updates == 7  # steps 0, 4, ..., 24 after the warm-up, before 26.25
     assert moved > 5
     assert [int(layer.mask.sum()) for layer in layers] == rigl.n_active
+
+
+def test_pruning_step_by_step_follows_its_curve_and_grows_nothing():
+    torch.manual_seed(3)
+    config = RiglConfig(update_interval_steps=5, n_epochs=10, warm_up_epochs=2, prune_epochs=4)
+    head = NetworkHead(sparse=True).train()
+    layers = head.linear_layers()
+    layers[0].mask[:, 6:] = 0
+    rigl, n_left, off = Rigl(layers, config, steps_per_epoch=10), [], None
+    for t in range(100):
+        head(torch.randn(8, 32)).square().mean().backward()
+        if rigl.update() and t < 60:
+            n_left.append([int(layer.mask.sum()) for layer in layers])
+            now = torch.cat([layer.mask.flatten() == 0 for layer in layers])
+            assert off is None or (now | ~off).all(), "one that was pruned came back"
+            off = now
+    assert rigl.n_active == [9, 13, 13, 16]
+    expected = [round(9 + (96 - 9) * (1 - t / 40) ** 3) for t in range(0, 40, 5)]
+    assert [n[0] for n in n_left] == expected
+    assert [int(layer.mask.sum()) for layer in layers] == rigl.n_active
+    assert not layers[0].mask[:, 6:].any()
+
+
+def test_pruning_that_does_not_end_is_refused():
+    with pytest.raises(ValidationError, match="pruning for 60 epochs ends after the 60"):
+        RiglConfig(prune_epochs=60)
+
+
+def test_latents_that_say_nothing_stay_off():
+    latents, state = small_set(512)
+    latents = latents.clone()
+    latents[:, :, 10:] *= 0.1
+    config = RiglConfig(n_epochs=6, warm_up_epochs=2, batch=32, update_interval_steps=8, sparsity=0.8)
+    head = finish(fit_sparse(latents, state, config))
+    assert not head.linear_layers()[0].mask[:, 10:].any()
+    assert head.linear_layers()[0].mask[:, :10].any()
 
 
 @pytest.mark.parametrize(("warm_up", "n_epochs"), [(20, 20), (21, 20)])

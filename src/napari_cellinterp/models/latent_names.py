@@ -81,7 +81,9 @@ def latent_kinds(decoder: Decoder, latents: NDArray[np.float32], mean_kl: Sequen
     }
 
 
-def _kind(decoder: Decoder, references: NDArray[np.float32], i: int, ends: Floats, usual: dict[str, float]) -> str:
+def _kind(
+    decoder: Decoder, references: NDArray[np.float32], i: int, ends: NDArray[np.floating], usual: dict[str, float]
+) -> str:
     low, high = references.copy(), references.copy()
     low[:, i], high[:, i] = ends
     changes = _differences(_decoded(decoder, low), _decoded(decoder, high))

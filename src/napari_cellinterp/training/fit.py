@@ -5,6 +5,7 @@ Two classes share one score, the second class's where it is >= 0; more have one 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from napari_cellinterp.events import EpochFinished
-from napari_cellinterp.models.heads import Cnn, NetworkHead
+from napari_cellinterp.models.heads import Cnn, MaskedLinear, NetworkHead
+from napari_cellinterp.models.latent_names import ACTIVE_KL
 from napari_cellinterp.training.rigl import Rigl
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 N_TURNS = 8
 """Flips and quarter turns of a square."""
+
+MIN_VARIANCE = 1 - math.exp(-2 * ACTIVE_KL)
+"""Variance of a latent's mean where its KL divergence from the prior is `ACTIVE_KL`."""
 
 
 def turned(x: Tensor, turn: int) -> Tensor:
@@ -116,9 +121,17 @@ def fit_dense(turned_latents: Tensor, state: Tensor, config: HeadConfig, n_class
 
 
 def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_classes: int = 2) -> Job[NetworkHead]:
-    """Train a sparse head (scheme 3) with modified RigL; parameters as in `fit_dense`."""
+    """Train a sparse head (scheme 3) with modified RigL; parameters as in `fit_dense`.
+
+    Latents that say nothing of the crop stay off from the beginning: they hardly vary, so their weights may grow large
+    without any effect, and pruning by magnitude would keep them.
+    """
     torch.manual_seed(config.seed)
     head = NetworkHead(turned_latents.shape[2], n_scores_of(n_classes), sparse=True)
+    first, active = head.linear_layers()[0], turned_latents.var(dim=(0, 1)) >= MIN_VARIANCE
+    if active.any():
+        assert isinstance(first, MaskedLinear)
+        first.mask *= active
     steps_per_epoch = max(1, len(state) // config.batch)
     rigl = Rigl(head.linear_layers(), config, steps_per_epoch)
     yield from _fit("sparse", head, lambda rows, turn: turned_latents[turn, rows], state, config, rigl)

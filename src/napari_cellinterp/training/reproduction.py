@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
 from napari_cellinterp.errors import TrainingError
+from napari_cellinterp.models.latent_names import active_latents
 from napari_cellinterp.training.benchmark import frozen, hashes, labelled_sets, settings, unlabelled_scene
 from napari_cellinterp.training.fit import encode_all
 from napari_cellinterp.training.meaning import BestLatents, LatentMeaning, best_latents, latent_meanings
@@ -65,9 +66,6 @@ QUICK = TrainingConfig(
 """Far too short for any claim: whether all of it works."""
 
 N_QUICK_SCENES = 10
-
-ACTIVE_KL = 0.1
-"""Latents with less mean KL divergence from the prior, nats, say nothing of the crop."""
 
 
 class Row(NamedTuple):
@@ -172,7 +170,7 @@ def reproduce(folder: Path, *, quick: bool = False, n_processes: int = 1) -> Job
     run = RunFolder(folder, config, {"benchmark": sha256})
     bundle = yield from run.logged(Training(run, data, config, n_processes).bundle())
     encoder = bundle.encoder
-    active = [latent.index for latent in bundle.info.latents if latent.mean_kl >= ACTIVE_KL]
+    active = active_latents(bundle)
     return Reproduction(
         bundle,
         _meanings(bundle, test, active),

@@ -64,6 +64,10 @@ def update_share(step: int, end_step: float, fraction: float) -> float:
 class Rigl:
     """Trains the masks of a stack of masked linear layers: dense warm-up, then drop and grow.
 
+    The warm-up ends with a pruning by magnitude, as in the paper, or begins one that takes ``config.prune_epochs``:
+    what is left falls from all weights to the wanted number along a cubic curve (Zhu & Gupta 2018), and nothing grows
+    until that is done. Weights that are off from the beginning stay off.
+
     Call `update` after the gradients of a step are there; where it returns True, the topology was updated and the
     optimiser takes no step (algorithm 1).
 
@@ -82,8 +86,11 @@ class Rigl:
         self.config = config
         self.warm_up_steps = config.warm_up_epochs * steps_per_epoch
         self.end_step = config.end_fraction * (config.n_epochs - config.warm_up_epochs) * steps_per_epoch
+        self.prune_steps = config.prune_epochs * steps_per_epoch
+        self.allowed = [layer.mask.bool() for layer in self.layers]
         shapes = [(layer.out_features, layer.in_features) for layer in self.layers]
-        self.n_active = erdos_renyi_counts(shapes, config.sparsity)
+        counts = erdos_renyi_counts(shapes, config.sparsity)
+        self.n_active = [min(n, int(on.sum())) for n, on in zip(counts, self.allowed, strict=True)]
         self._step = 0
 
     @torch.no_grad()
@@ -94,12 +101,17 @@ class Rigl:
         if step < 0 or step >= self.end_step or step % self.config.update_interval_steps:
             return False
         share = update_share(step, self.end_step, self.config.update_fraction)
-        for layer, n_active in zip(self.layers, self.n_active, strict=True):
-            first = step == 0
-            # The warm-up ends with a pruning by magnitude: nothing is grown into the dense network.
-            n_moved = 0 if first else round(share * n_active)
-            drop_and_grow(layer, n_active, n_moved)
+        grows = step > 0 and step >= self.prune_steps  # nothing is grown into a network that is still pruned
+        for layer, allowed, n_end in zip(self.layers, self.allowed, self.n_active, strict=True):
+            n_active = self._n_left(step, int(allowed.sum()), n_end)
+            drop_and_grow(layer, n_active, round(share * n_active) if grows else 0, allowed)
         return True
+
+    def _n_left(self, step: int, n_start: int, n_end: int) -> int:
+        """Return how many weights of a layer are left at a step of the sparse phase."""
+        if step >= self.prune_steps:
+            return n_end
+        return round(n_end + (n_start - n_end) * (1 - step / self.prune_steps) ** 3)
 
     @torch.no_grad()
     def prune(self, activation: Callable[[Tensor], Tensor]) -> None:
@@ -111,17 +123,29 @@ class Rigl:
 
 
 @torch.no_grad()
-def drop_and_grow(layer: MaskedLinear, n_active: int, n_moved: int) -> None:
+def drop_and_grow(layer: MaskedLinear, n_active: int, n_moved: int, allowed: Tensor) -> None:
     """Keep the largest ``n_active - n_moved`` active weights, grow ``n_moved`` by gradient, from zero.
 
-    Growth chooses among all weights outside the kept set, so one just dropped may return.
+    Growth chooses among all allowed weights outside the kept set, so one just dropped may return.
+
+    Parameters
+    ----------
+    layer : MaskedLinear
+        After a backward pass.
+    n_active : int
+        Active weights afterwards.
+    n_moved : int
+        How many of them grow.
+    allowed : (n_out, n_in) bool Tensor
+        Weights that may be active at all; at least ``n_active``.
     """
     magnitude = torch.where(layer.mask.bool(), layer.weight.abs(), -torch.ones_like(layer.weight))
     kept = torch.zeros(layer.weight.numel(), dtype=torch.bool)
     kept[magnitude.flatten().topk(n_active - n_moved).indices] = True
-    gradient = dense_gradient(layer).abs().flatten().masked_fill(kept, -1.0)
     grown = torch.zeros_like(kept)
-    grown[gradient.topk(n_moved).indices] = True
+    if n_moved:
+        gradient = dense_gradient(layer).abs().flatten().masked_fill(kept | ~allowed.flatten(), -1.0)
+        grown[gradient.topk(n_moved).indices] = True
     layer.weight.copy_(torch.where(kept.view_as(layer.weight), layer.weight, torch.zeros_like(layer.weight)))
     layer.mask.copy_((kept | grown).view_as(layer.mask).to(layer.mask))
 
