@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_cellinterp.cli import teach
+from napari_cellinterp.cli import question, teach
 from napari_cellinterp.cli.options import build, option
 from napari_cellinterp.config import ClassifyConfig, HeadName, LinkingConfig, MovieConfig, NucleiConfig, ScaleConfig
 from napari_cellinterp.errors import CellInterpError
@@ -172,6 +172,7 @@ def demo(
 app.command()(teach.train)
 app.command()(teach.tune)
 app.command()(teach.reproduce)
+app.command()(question.audit)
 
 
 def main() -> None:
