@@ -28,6 +28,9 @@ BUDGETS = {
     ("classify", "peak_memory_above_idle_mb"): Budget("<=", 1_000),
     ("slider", "event_to_pixels_p95_ms"): Budget("<=", 33),
     ("slider", "decode_median_ms"): Budget("<=", 5),
+    ("slider", "traversal_grid_ms"): Budget("<=", 400),
+    ("slider", "counterfactual_ms"): Budget("<=", 150),
+    ("slider", "attack_of_1000_ms"): Budget("<=", 5_000),
     ("annotate", "label_p95_ms"): Budget("<=", 100),
     ("annotate", "undo_p95_ms"): Budget("<=", 100),
 }

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 HeadName = Literal["sparse", "symbolic", "dense", "cnn"]
 
+Scaled = Literal["sparsity", "density"]
+
 PATCH_PX = 64
 """Side of a patch in model pixels (the paper's 21.3 um)."""
 
@@ -205,6 +207,11 @@ class RiglConfig(WeightedConfig):
     """Training of a sparse head with modified RigL (Soelistyo & Lowe, appendix B.3, algorithm 1)."""
 
     sparsity: float = Field(0.951, ge=0, lt=1, description="Share of weights that are zero, S.")
+    scaled: Scaled = Field(
+        "sparsity",
+        description="What the Erdos-Renyi rule is for: a layer's sparsity, as the paper says, or its density, as in "
+        "RigL's own code, which leaves more weights to the first layer.",
+    )
     update_interval_steps: int = Field(
         115, ge=1, description="Steps between updates of the topology.", json_schema_extra=unit("steps")
     )

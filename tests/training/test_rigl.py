@@ -61,6 +61,12 @@ def test_nothing_is_off_at_sparsity_0():
     assert erdos_renyi_counts([(1, 2), (2, 1)], 0) == [2, 2]
 
 
+def test_densities_may_be_scaled_instead():
+    assert erdos_renyi_counts(PAPER, 0.951, "density") == [19, 13, 12, 7]
+    assert erdos_renyi_counts(PAPER, 0, "density") == [512, 256, 256, 16]
+    assert sum(erdos_renyi_counts(PAPER, 0.3, "density")) == 728
+
+
 @pytest.mark.parametrize(
     ("step", "end", "share"),
     [(0, 100, 0.758), (100, 100, 0), (50, 100, 0.379), (25, 100, 0.379 * (1 + math.sqrt(0.5))), (0, 0.4, 0.758)],

@@ -1,8 +1,8 @@
-"""Small images beside the movie: what a crop is, and what the model makes of it."""
+"""Small images beside or below the movie: what a crop is, and what the model makes of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +28,13 @@ SHARE_OF_HEIGHT = 0.44
 """Side of an image, as a share of the movie's height."""
 
 GAP_SHARE = 0.06
-"""Room around it, as a share of the movie's height."""
+"""Room around it, as a share of the movie's height; below the movie, of its width."""
 
-CAPTION_PX = 11
+COLUMNS_BELOW = 4
+"""Images beside each other below a movie, as wide as it together."""
+
+CAPTION_SHARE = 0.05
+"""Size of the captions, as a share of an image's side: the longest fit, whatever the zoom."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +47,17 @@ class SideImage:
         Which set.
     title : str
         Which image of it; empty for the captions.
-    column : int
-        Where it stands: columns of images from the movie's right edge.
     """
 
     group: str
     title: str
-    column: int = field(default=0, compare=False)
 
 
 class SideImages:
-    """Image layers to the right of a movie, with captions; they are made at need and updated in place.
+    """Image layers beside a movie, with captions; they are made at need and updated in place.
 
-    A set begins where those that are already there end. A layer that the person deleted comes back with the next
-    `show`; one that was renamed or moved in the list is still known.
+    A layer that the person deleted comes back with the next `show`; one that was renamed or moved in the list is still
+    known.
 
     Parameters
     ----------
@@ -64,11 +65,13 @@ class SideImages:
         Where.
     group : str
         Name of the set, part of its layers' names.
+    below : bool
+        Below the movie, instead of to its right.
     """
 
-    def __init__(self, viewer: ViewerModel, group: str) -> None:
-        self._viewer, self._group = viewer, group
-        self._first_column, self._n_channels = 0, 1
+    def __init__(self, viewer: ViewerModel, group: str, *, below: bool = False) -> None:
+        self._viewer, self._group, self._below = viewer, group, below
+        self._n_channels = 1
 
     def show(self, images: Mapping[str, Crop | None], placement: Placement, signed: Sequence[str] = ()) -> None:
         """Show crops (n_channels, 64, 64), in order; their channels stand side by side.
@@ -82,9 +85,6 @@ class SideImages:
         signed : sequence of str
             Titles of differences: blue below 0, red above.
         """
-        marks = [mark for _, mark in self._marked()]
-        if not any(mark.group == self._group for mark in marks):
-            self._first_column = max((mark.column + 1 for mark in marks), default=0)
         self._n_channels = next((len(crop) for crop in images.values() if crop is not None), 1)
         others = False
         for place, (title, crop) in enumerate(images.items()):
@@ -103,12 +103,14 @@ class SideImages:
     def update(self, title: str, crop: Crop) -> None:
         """Show another crop in a layer that is there; nothing where the person deleted it.
 
-        Only the canvas is drawn anew: a new thumbnail would draw the whole window, which takes longer than a frame.
+        Only the canvas is drawn anew. The list of layers needn't know: it would draw all of its entries for each event
+        of a layer, and the whole window with them, which takes longer than all else.
         """
         layer = self.layer(title)
         if layer is not None:
             np.concatenate(list(crop), axis=1, out=layer.data)
-            layer.refresh(thumbnail=False, highlight=False, extent=False)
+            with self._viewer.layers.events.blocker_all():
+                layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def layer(self, title: str) -> Layer | None:
         """Return the layer with a title, or None where there is none."""
@@ -117,14 +119,10 @@ class SideImages:
 
     def remove(self) -> None:
         """Take all of the set's layers away."""
-        for layer, mark in self._marked():
-            if mark.group == self._group:
+        for layer in list(self._viewer.layers):
+            mark = layer.metadata.get(METADATA_KEY)
+            if isinstance(mark, SideImage) and mark.group == self._group:
                 self._viewer.layers.remove(layer)
-
-    def _marked(self) -> list[tuple[Layer, SideImage]]:
-        """Return the layers of all sets, with their marks."""
-        marks = [(layer, layer.metadata.get(METADATA_KEY)) for layer in self._viewer.layers]
-        return [(layer, mark) for layer, mark in marks if isinstance(mark, SideImage)]
 
     def _caption(self, titles: Sequence[str], placement: Placement) -> None:
         old = self.layer("")
@@ -140,7 +138,8 @@ class SideImages:
                 border_color="transparent",
                 text={
                     "string": list(corners),
-                    "size": CAPTION_PX,
+                    "size": CAPTION_SHARE * self._side_px(placement) * placement.transform["scale"][-1],
+                    "scaling": True,
                     "color": "#909090",
                     "anchor": "upper_left",
                 },
@@ -163,24 +162,24 @@ class SideImages:
             colormap="RdBu_r" if is_signed else "gray",
             contrast_limits=(-1, 1) if is_signed else (0, 1),
             interpolation2d="nearest",
-            metadata={METADATA_KEY: SideImage(self._group, title, self._column(place))},
-            **_flat(placement, _side_px(placement) / picture.shape[0], self._corner(place, placement)),
+            metadata={METADATA_KEY: SideImage(self._group, title)},
+            **_flat(placement, self._side_px(placement) / picture.shape[0], self._corner(place, placement)),
         )
-
-    def _column(self, place: int) -> int:
-        return self._first_column + place // ROWS
 
     def _corner(self, place: int, placement: Placement) -> tuple[float, float]:
         """Top left of the image at a place, in pixels of the movie: y, x."""
         height, width = placement.shape[-2:]
-        side, gap = _side_px(placement), GAP_SHARE * height
-        left = width + gap + self._column(place) * (self._n_channels * side + gap)
-        return gap + place % ROWS * (side + gap), left
+        side, gap = self._side_px(placement), GAP_SHARE * (width if self._below else height)
+        top, left = (height + gap, 0.0) if self._below else (gap, width + gap)
+        column, row = divmod(place, ROWS)
+        return top + row * (side + gap), left + column * (self._n_channels * side + gap)
 
-
-def _side_px(placement: Placement) -> float:
-    """Side of an image, in pixels of the movie."""
-    return SHARE_OF_HEIGHT * placement.shape[-2]
+    def _side_px(self, placement: Placement) -> float:
+        """Side of an image, in pixels of the movie."""
+        height, width = placement.shape[-2:]
+        if not self._below:
+            return SHARE_OF_HEIGHT * height
+        return width * (1 - (COLUMNS_BELOW - 1) * GAP_SHARE) / COLUMNS_BELOW / self._n_channels
 
 
 def _flat(placement: Placement, zoom: float, corner: tuple[float, float]) -> dict[str, Any]:

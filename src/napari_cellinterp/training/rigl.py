@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from napari_cellinterp.config import RiglConfig
+    from napari_cellinterp.config import RiglConfig, Scaled
 
 
-def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], sparsity: float) -> list[int]:
+def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], sparsity: float, scaled: Scaled = "sparsity") -> list[int]:
     """Return how many weights of each layer stay active, so that the total sparsity is hit to the nearest weight.
 
     Layer sparsities are c * max(0, 1 - (n_in + n_out) / (n_in * n_out)), as the paper's sentence says, and at most 1;
-    fractions of a weight go to the layers with the largest remainders. Layers that the rule leaves dense lose weights
-    only after all others are empty.
+    or layer densities are c * (n_in + n_out) / (n_in * n_out), at most 1, as in RigL's own code (Evci et al. 2020),
+    which leaves more weights to the first layer. Fractions of a weight go to the layers with the largest remainders.
+    Layers that the first rule leaves dense lose weights only after all others are empty.
 
     Parameters
     ----------
@@ -31,11 +32,16 @@ def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], sparsity: float) -> li
         Shapes of the weight matrices.
     sparsity : float
         Share of all weights that shall be zero.
+    scaled : str
+        ``sparsity`` or ``density``: which of the two the rule is for.
     """
     sizes = [n_out * n_in for n_out, n_in in shapes]
-    ratios = [max(0.0, 1 - (n_out + n_in) / (n_out * n_in)) for n_out, n_in in shapes]
+    factors = [(n_out + n_in) / (n_out * n_in) for n_out, n_in in shapes]
     n_active = round((1 - sparsity) * sum(sizes))
-    exact = _spread(sizes, ratios, sum(sizes) - n_active)
+    if scaled == "density":
+        exact = [n - left for n, left in zip(sizes, _spread(sizes, factors, n_active), strict=True)]
+    else:
+        exact = _spread(sizes, [max(0.0, 1 - factor) for factor in factors], sum(sizes) - n_active)
     counts = [math.floor(e) for e in exact]
     by_remainder = sorted(range(len(exact)), key=lambda i: exact[i] - counts[i], reverse=True)
     for i in by_remainder[: n_active - sum(counts)]:
@@ -44,7 +50,7 @@ def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], sparsity: float) -> li
 
 
 def _spread(sizes: Sequence[int], ratios: Sequence[float], n_zero: float) -> list[float]:
-    """Active weights of each layer, not rounded, so that ``n_zero`` are off; where a layer is empty, others give."""
+    """Return what is left of each layer, not rounded, as ``n_zero`` go by ratios; where one is empty, others give."""
     off = [0.0] * len(sizes)
     while (rest := n_zero - sum(off)) > 1e-9:
         room = [n - z for n, z in zip(sizes, off, strict=True)]
@@ -89,7 +95,7 @@ class Rigl:
         self.prune_steps = config.prune_epochs * steps_per_epoch
         self.allowed = [layer.mask.bool() for layer in self.layers]
         shapes = [(layer.out_features, layer.in_features) for layer in self.layers]
-        counts = erdos_renyi_counts(shapes, config.sparsity)
+        counts = erdos_renyi_counts(shapes, config.sparsity, config.scaled)
         self.n_active = [min(n, int(on.sum())) for n, on in zip(counts, self.allowed, strict=True)]
         self._step = 0
 
