@@ -16,7 +16,9 @@ step "ruff format" .venv/bin/ruff format --check
 step "mypy" .venv/bin/mypy
 step "lint-imports" .venv/bin/lint-imports
 if [ "${LINT_ONLY:-}" != 1 ]; then
-    step "pytest" scripts/with-screen.sh .venv/bin/python -m pytest "$@"
+    # Two processes of one thread each: torch's own threads would wait for each other.
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+    step "pytest" scripts/with-screen.sh .venv/bin/python -m pytest -n 2 --dist worksteal "$@"
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then
