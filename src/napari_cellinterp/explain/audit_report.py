@@ -259,7 +259,7 @@ def _paper_table(audits: Sequence[Audit]) -> str:
             _cell(figures.SCHEMES[audit.head]),
             _cell(escape(PAPER[audit.head])),
             _cell(" ".join(_found(audit))),
-            _cell(" ".join(_why(audit, audits))),
+            _cell(" ".join(_why(audit, audits)) or "&ndash;"),
         ]
         for audit in audits
     ]
@@ -271,12 +271,14 @@ def _found(audit: Audit) -> Iterator[str]:
     landing, flips = audit.image.landing, _flips(audit.image.flips)["quantiles"]["0.5"]
     yield f"Half of the nuclei flip up to epsilon {flips:.3g}." if flips else "Most nuclei never flip."
     if len(landing.seen):
-        effect, coherence, seen = (
-            float(np.nanmedian(values)) for values in (landing.effect_share, landing.coherence, landing.seen)
+        energy, area, effect, coherence, seen = (
+            float(np.nanmedian(getattr(landing, name)))
+            for name in ("energy_share", "area_share", "effect_share", "coherence", "seen")
         )
         yield (
-            f"The part of the change on the central nucleus has {100 * effect:.0f} % of its effect; neighbouring "
-            f"pixels change together to {coherence:.2f}; the reconstruction changes {seen:.2f} times as much."
+            f"Of the change's energy {_percent(energy)} lies on the central nucleus ({_percent(area)} of the crop); "
+            f"that part alone has {_percent(effect)} of its effect; changes of neighbouring pixels correlate by "
+            f"{coherence:.2f}; the reconstruction changes {seen:.2f} times as much as the image."
         )
     for name, found in (("all but the central latents", audit.beside_central), ("neighbours", audit.neighbourhood)):
         if found is not None:
@@ -400,7 +402,8 @@ def _method(audit: Audit) -> str:
     steps = "one step" if config.attack.n_steps == 1 else f"{config.attack.n_steps} steps"
     return (
         f"<p>Attacks go along the sign of the score's gradient (fast gradient sign method, {steps}), away from the "
-        "state; images are clipped to 0 to 1. The smallest flip is looked for at 64 epsilons up to "
+        "state; images are clipped to 0 to 1 (the paper doesn't say in which units of the image its epsilon is). The "
+        "smallest flip is looked for at 64 epsilons up to "
         f"{config.attack.max_epsilon_image:g} on the image and {config.attack.max_epsilon_latent:g} SD on the latents, "
         "then bisected; a score that becomes undefined is no flip. Moves are those of the margin of the head's own "
         "state, in median margins. Turns are the seven quarter turns and reflections that change a crop. Neighbours "
