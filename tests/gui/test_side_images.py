@@ -42,10 +42,17 @@ def test_stands_right_of_the_movie_in_its_units(viewer):
 @pytest.mark.parametrize("n_channels", [1, 2])
 def test_sets_and_columns_dont_overlap(viewer, n_channels):
     SideImages(viewer, "one").show(crops("a", "b", "c", n_channels=n_channels), PLACEMENT)
-    SideImages(viewer, "two").show(crops("a", "b", "c", n_channels=n_channels), PLACEMENT)
-    ends = np.unique(np.concatenate([spans(viewer, "one"), spans(viewer, "two")]).round(3), axis=0)
-    assert len(ends) == 4
-    assert (ends[1:, 0] > ends[:-1, 1]).all()
+    SideImages(viewer, "two", below=True).show(crops(*"abcdefgh", n_channels=n_channels), PLACEMENT)
+    right, below = spans(viewer, "one"), spans(viewer, "two")
+    for ends, n_columns in ((right, 2), (below, 4)):
+        columns = np.unique(ends.round(3), axis=0)
+        assert len(columns) == n_columns
+        assert (columns[1:, 0] > columns[:-1, 1]).all()
+    assert (right[:, 0] > 80).all()
+    assert (below > -1).all()
+    assert (below < 81).all()
+    tops = [layer.extent.world[0, 0] / 0.5 - 2 for layer in viewer.layers if layer.name.startswith("two: ")]
+    assert min(tops) > 99
 
 
 def test_renamed_deleted_and_left_out(viewer):

@@ -106,9 +106,9 @@ class SideImages:
         Only the canvas is drawn anew. The list of layers needn't know: it would draw all of its entries for each event
         of a layer, and the whole window with them, which takes longer than all else.
         """
-        layer = self.layer(title)
-        if layer is not None:
-            np.concatenate(list(crop), axis=1, out=layer.data)
+        layer, picture = self.layer(title), np.concatenate(list(crop), axis=1)
+        if layer is not None and not np.array_equal(layer.data, picture):
+            layer.data[...] = picture
             with self._viewer.layers.events.blocker_all():
                 layer.refresh(thumbnail=False, highlight=False, extent=False)
 
