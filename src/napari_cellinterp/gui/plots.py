@@ -60,6 +60,7 @@ class CursorPlot(pg.PlotWidget):
 
     def __init__(self) -> None:
         super().__init__(background=None)
+        self.setCacheMode(self.CacheModeFlag.CacheNone)  # else the background stays that of the last theme
         self.setFixedHeight(HEIGHT_PX)
         item = self.getPlotItem()
         item.setMenuEnabled(False)
