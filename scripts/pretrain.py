@@ -58,7 +58,14 @@ BINARY = TrainingConfig(
     ),
     dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
     cnn=HeadConfig(n_epochs=6, interphase_weight=INTERPHASE_WEIGHT),
-    sparse=RiglConfig(interphase_weight=INTERPHASE_WEIGHT),
+    sparse=RiglConfig(
+        interphase_weight=INTERPHASE_WEIGHT,
+        scaled="density",
+        sparsity=0.955,
+        prune_epochs=50,
+        update_interval_steps=50,
+        update_fraction=0,
+    ),
     symbolic=SymbolicConfig(engine="operon", n_generations=30, population=600, interphase_weight=INTERPHASE_WEIGHT),
 )
 
