@@ -63,7 +63,18 @@ def test_a_latent_that_changes_nothing_is_unclear():
 
 
 def test_a_second_latent_of_a_kind_gets_a_number():
-    assert numbered({0: "size", 1: "size", 2: "texture"}, [1, 2, 0]) == {1: "size", 2: "texture", 0: "size 2"}
+    kinds = {0: "size", 1: "size", 2: "inactive", 3: "inactive"}
+    assert numbered(kinds, [1, 2, 0, 3]) == {1: "size", 2: "inactive", 0: "size 2", 3: "inactive"}
+
+
+def test_a_latent_of_nucleus_and_neighbours_is_mixed():
+    class Both(Drawing):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            z = z.clone()
+            z[:, 3] += 0.4 * z[:, 0]
+            return super().forward(z)
+
+    assert latent_kinds(Both(), population(), [1.0] * len(DRAWN))[0] == "mixed"
 
 
 @pytest.fixture

@@ -147,7 +147,8 @@ class LatentRow(QWidget):
         self.name.setFixedWidth(NAME_WIDTH_PX)
         self.name.setFrame(False)
         self.name.setStyleSheet("background: transparent;")
-        self.value.setFixedWidth(VALUE_WIDTH_PX)
+        # the viewer's own style asks for more
+        self.value.setStyleSheet(f"min-width: {VALUE_WIDTH_PX}px; max-width: {VALUE_WIDTH_PX}px; padding: 1px;")
         self.value.setDecimals(2)
         self.value.setSingleStep(NUDGE)
         self.value.setKeyboardTracking(False)

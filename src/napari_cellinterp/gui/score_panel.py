@@ -90,7 +90,7 @@ class ScorePanel(QWidget):
                 widget.setToolTip(HELP[head])
             score.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             score.setMinimumWidth(44)
-            label.setMinimumWidth(82)
+            label.setMinimumWidth(94)
             for column, widget in enumerate((title, bar, score, label)):
                 self._grid.addWidget(widget, row, column)
             self._rows[head] = bar, score, label

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-CENTRAL = ("size", "elongation", "diagonal elongation", "brightness", "texture")
+CENTRAL = ("size", "elongation", "diagonal elongation", "brightness")
 """Kinds of latents that change the central nucleus itself."""
 
 POSITION = ("x position", "y position")
 """Kinds of latents that move it within the crop."""
 
-NEIGHBOURHOOD, UNCLEAR, INACTIVE = "neighbourhood", "unclear", "inactive"
+NEIGHBOURHOOD, MIXED, UNCLEAR, INACTIVE = "neighbourhood", "mixed", "unclear", "inactive"
+"""Kinds of latents that change only what is around it, that and the nucleus, nothing much, and nothing at all."""
 
 ACTIVE_KL = 0.1
 """Latents with less mean KL divergence from the prior, nats, say nothing of the crop."""
@@ -57,7 +58,8 @@ def latent_kinds(decoder: Decoder, latents: NDArray[np.float32], mean_kl: Sequen
     """Say what each latent is about: the property of a decoded nucleus that its traversal changes most.
 
     A change is counted in units of the difference between two nuclei of the population (the median of each). A
-    latent is about the neighbourhood only where it changes nothing of the central nucleus.
+    latent is about the neighbourhood only where it changes nothing of the central nucleus; where it changes that too,
+    but less, it is mixed.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ def latent_kinds(decoder: Decoder, latents: NDArray[np.float32], mean_kl: Sequen
     Returns
     -------
     dict of int to str
-        One of `CENTRAL`, `POSITION`, `NEIGHBOURHOOD`, `UNCLEAR` and `INACTIVE` for each latent.
+        One of `CENTRAL`, `POSITION`, `NEIGHBOURHOOD`, `MIXED`, `UNCLEAR` and `INACTIVE` for each latent.
     """
     references = latents[np.linspace(0, len(latents) - 1, min(N_REFERENCES, len(latents))).astype(int)]
     usual = _differences(_decoded(decoder, references), _decoded(decoder, np.roll(references, 1, axis=0)))
@@ -90,9 +92,11 @@ def _kind(
     effects = {name: change / max(usual[name], 1e-9) for name, change in changes.items()}
     around = effects.pop(NEIGHBOURHOOD)
     best = max(effects, key=effects.__getitem__)
-    if effects[best] >= MIN_EFFECT:
+    if max(effects[best], around) < MIN_EFFECT:
+        return UNCLEAR
+    if effects[best] >= around:
         return best
-    return NEIGHBOURHOOD if around >= MIN_EFFECT else UNCLEAR
+    return MIXED if effects[best] >= MIN_EFFECT else NEIGHBOURHOOD
 
 
 @torch.no_grad()
@@ -129,7 +133,7 @@ def central_mask(image: Floats) -> NDArray[np.bool_]:
 
 
 def _properties(image: Floats, inside: NDArray[np.bool_]) -> dict[str, float]:
-    """Measure a nucleus: its diameter and position in pixels, its elongation, brightness and texture without unit.
+    """Measure a nucleus: its diameter and position in pixels, its elongation and brightness without unit.
 
     The elongation is (length - width) / (length + width) of the ellipse with its second moments, times the cosine
     (along the axes) or the sine (along the diagonals) of twice its angle.
@@ -145,20 +149,22 @@ def _properties(image: Floats, inside: NDArray[np.bool_]) -> dict[str, float]:
         "elongation": float(elongation * (vxx - vyy)),
         "diagonal elongation": float(elongation * 2 * vxy),
         "brightness": float(values.mean()),
-        "texture": float(values.std() / max(values.mean(), 1e-9)),
         "x position": float(x.mean()),
         "y position": float(y.mean()),
     }
 
 
 def numbered(kinds: Mapping[int, str], order: Sequence[int]) -> dict[int, str]:
-    """Return names of latents: their kinds, with a number from the second of a kind on, in an order."""
+    """Return names of latents: their kinds, with a number from the second of a kind on, in an order.
+
+    Inactive ones have no number: there is nothing to tell them apart by.
+    """
     names: dict[int, str] = {}
     counts: dict[str, int] = {}
     for i in order:
         kind = kinds[i]
         counts[kind] = counts.get(kind, 0) + 1
-        names[i] = kind if counts[kind] == 1 else f"{kind} {counts[kind]}"
+        names[i] = kind if counts[kind] == 1 or kind == INACTIVE else f"{kind} {counts[kind]}"
     return names
 
 
