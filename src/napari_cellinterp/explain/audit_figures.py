@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from napari_cellinterp.config import PATCH_PX
 from napari_cellinterp.explain.counterfactual import mean_and_sd
+from napari_cellinterp.explain.figure_parts import COLOURS, SCHEMES, WIDTH_INCHES, wide_figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,30 +26,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-COLOURS = {"cnn": "#d55e00", "dense": "#cc79a7", "sparse": "#0072b2", "symbolic": "#009e73"}
-"""Of the heads; colour-blind-safe (after Okabe and Ito 2008)."""
-
-SCHEMES = {"cnn": "1 (CNN)", "dense": "2 (dense)", "sparse": "3 (sparse)", "symbolic": "4 (symbolic)"}
-"""Names of the heads in figures: the paper's schemes."""
-
-WIDTH_INCHES = 10.0
-
 TILE_PX = PATCH_PX + 6
 """Side of an image with its white border."""
-
-
-def png(figure: Figure) -> bytes:
-    """Return a figure as PNG."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, facecolor="white")
-    return buffer.getvalue()
-
-
-def _figure(height: float) -> Figure:
-    figure = Figure(figsize=(WIDTH_INCHES, height))
-    FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained")
-    return figure
 
 
 def by_head(audits: Sequence[Audit]) -> dict[HeadName, list[Audit]]:
@@ -59,7 +37,7 @@ def by_head(audits: Sequence[Audit]) -> dict[HeadName, list[Audit]]:
 
 def image_figure(audits: Sequence[Audit]) -> Figure:
     """Draw accuracy under attacks on the image, and how many nuclei flip up to an epsilon."""
-    figure = _figure(3.8)
+    figure = wide_figure(3.8)
     left, right = figure.subplots(1, 2)
     _draw_curves(left, audits, "image")
     left.set(title="Accuracy under attack", xlabel="epsilon (image goes from 0 to 1)", ylabel="accuracy")
@@ -82,7 +60,7 @@ def image_figure(audits: Sequence[Audit]) -> Figure:
 
 def latent_figure(audits: Sequence[Audit]) -> Figure:
     """Draw accuracy under attacks on all latents, all but the central ones, and only those of the neighbourhood."""
-    figure = _figure(3.8)
+    figure = wide_figure(3.8)
     panels = figure.subplots(1, 3, sharey=True)
     attacks = (
         ("All latents", "all_latents"),
@@ -116,7 +94,7 @@ def _draw_curves(axes: Axes, audits: Sequence[Audit], name: str) -> None:
 
 def landing_figure(audits: Sequence[Audit]) -> Figure:
     """Draw where in the crop, and how, attacks on the image landed."""
-    figure = _figure(3.6)
+    figure = wide_figure(3.6)
     panels = figure.subplots(1, 4)
     measures = (
         ("Energy on the central nucleus", "share, relative to its area's", _relative_energy, 1.0),
@@ -140,7 +118,7 @@ def _relative_energy(audit: Audit) -> Array:
 
 def moves_figure(audits: Sequence[Audit]) -> Figure:
     """Draw how far scores move under turns, and as neighbours are erased."""
-    figure = _figure(3.6)
+    figure = wide_figure(3.6)
     panels = figure.subplots(1, 3, sharey=True)
     measures: tuple[tuple[str, Callable[[Audit], Array]], ...] = (
         ("Turned: the largest of seven moves", _largest_turn),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from html import escape
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_cellinterp.explain import audit_figures as figures
+from napari_cellinterp.explain.figure_parts import SCHEMES
+from napari_cellinterp.explain.report_parts import cell, image, page, percent, table
 from napari_cellinterp.results.files import written_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
     from napari_cellinterp.explain.audit import Audit, Constraint, LatentAttack, Moves, OddCrops
@@ -171,17 +171,6 @@ def _number(value: float) -> float | None:
     return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1100px; margin: 2em auto;
-       padding: 0 1em; }
-h1, h2 { font-weight: 600; } h2 { margin-top: 2em; border-bottom: 1px solid #ddd; }
-table { border-collapse: collapse; margin: 1em 0; } th, td { border: 1px solid #ccc; padding: .35em .6em;
-        text-align: left; vertical-align: top; } th { background: #f4f4f4; }
-.holds { background: #e3f4e8; } .broken { background: #fbe6df; } .unknown { color: #777; }
-figure { margin: 1.5em 0; } img { max-width: 100%; } figcaption, small { color: #555; }
-"""
-
-
 def html(audits: Sequence[Audit]) -> str:
     """Return the report."""
     first = audits[0]
@@ -198,10 +187,7 @@ def html(audits: Sequence[Audit]) -> str:
         _method(first),
     ]
     title = f"Audit of {', '.join(dict.fromkeys(audit.model for audit in audits))}"
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>\n" + "\n".join(parts) + "</body></html>\n"
-    )
+    return page(title, parts)
 
 
 def _undefined(audits: Sequence[Audit]) -> str:
@@ -215,55 +201,40 @@ def _truth(audit: Audit) -> str:
     return "The true states aren't known: each head's own states are taken for them, so accuracies begin at 100 %."
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of cells that are HTML already."""
-    head = "".join(f"<th>{cell}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _cell(text: str, kind: str = "") -> str:
-    return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
-
-
 def _constraints_table(audits: Sequence[Audit]) -> str:
     header = ["Model", "Scheme", "Accuracy", *(escape(one.name) for one in audits[0].constraints)]
     rows = [
         [
-            _cell(escape(audit.model)),
-            _cell(figures.SCHEMES[audit.head]),
-            _cell(_percent(audit.accuracy)),
+            cell(escape(audit.model)),
+            cell(SCHEMES[audit.head]),
+            cell(percent(audit.accuracy)),
             *(_constraint_cell(one) for one in audit.constraints),
         ]
         for audit in audits
     ]
-    limit = _percent(audits[0].config.max_flipped_share)
+    limit = percent(audits[0].config.max_flipped_share)
     note = f"<p><small>Shares of the nuclei whose state changes. A constraint holds up to {limit}.</small></p>"
-    return _table(header, rows) + note
+    return table(header, rows) + note
 
 
 def _constraint_cell(one: Constraint) -> str:
     kind, word = {True: ("holds", "holds"), False: ("broken", "broken"), None: ("unknown", "not measured")}[one.holds]
-    shares = (f"{escape(name)}: {_percent(share)}" for name, share in one.flipped_shares.items() if share is not None)
-    return _cell("<br>".join([f"<b>{word}</b>", *shares]), kind)
-
-
-def _percent(share: float | None) -> str:
-    return "&ndash;" if share is None else f"{100 * share:.1f}&nbsp;%"
+    shares = (f"{escape(name)}: {percent(share)}" for name, share in one.flipped_shares.items() if share is not None)
+    return cell("<br>".join([f"<b>{word}</b>", *shares]), kind)
 
 
 def _paper_table(audits: Sequence[Audit]) -> str:
     rows = [
         [
-            _cell(escape(audit.model)),
-            _cell(figures.SCHEMES[audit.head]),
-            _cell(escape(PAPER[audit.head])),
-            _cell(" ".join(_found(audit))),
-            _cell(" ".join(_why(audit, audits)) or "&ndash;"),
+            cell(escape(audit.model)),
+            cell(SCHEMES[audit.head]),
+            cell(escape(PAPER[audit.head])),
+            cell(" ".join(_found(audit))),
+            cell(" ".join(_why(audit, audits)) or "&ndash;"),
         ]
         for audit in audits
     ]
-    return _table(["Model", "Scheme", "The paper", "Here", "Why it differs"], rows)
+    return table(["Model", "Scheme", "The paper", "Here", "Why it differs"], rows)
 
 
 def _found(audit: Audit) -> Iterator[str]:
@@ -276,8 +247,8 @@ def _found(audit: Audit) -> Iterator[str]:
             for name in ("energy_share", "area_share", "effect_share", "coherence", "seen")
         )
         yield (
-            f"Of the change's energy {_percent(energy)} lies on the central nucleus ({_percent(area)} of the crop); "
-            f"that part alone has {_percent(effect)} of its effect; changes of neighbouring pixels correlate by "
+            f"Of the change's energy {percent(energy)} lies on the central nucleus ({percent(area)} of the crop); "
+            f"that part alone has {percent(effect)} of its effect; changes of neighbouring pixels correlate by "
             f"{coherence:.2f}; the reconstruction changes {seen:.2f} times as much as the image."
         )
     for name, found in (("all but the central latents", audit.beside_central), ("neighbours", audit.neighbourhood)):
@@ -285,11 +256,11 @@ def _found(audit: Audit) -> Iterator[str]:
             usual = audit.config.usual_epsilon_latent
             before, after = (float(np.interp(at, found.curve.epsilons, found.curve.accuracy)) for at in (0, usual))
             what = "only the neighbourhood's latents" if name == "neighbours" else name
-            yield f"Attacks of epsilon {usual:g} on {what}: accuracy {_percent(before)} to {_percent(after)}."
+            yield f"Attacks of epsilon {usual:g} on {what}: accuracy {percent(before)} to {percent(after)}."
     attacks = (audit.image, audit.all_latents, audit.beside_central, audit.neighbourhood)
     undefined = max(float(found.curve.undefined.max()) for found in attacks if found is not None)
     if undefined > 0:
-        yield f"Under attack, up to {_percent(undefined)} of the scores are undefined, which counts as no flip."
+        yield f"Under attack, up to {percent(undefined)} of the scores are undefined, which counts as no flip."
 
 
 def _why(audit: Audit, audits: Sequence[Audit]) -> Iterator[str]:
@@ -309,7 +280,7 @@ def _why(audit: Audit, audits: Sequence[Audit]) -> Iterator[str]:
     if erased is not None and erased > audit.config.max_flipped_share:
         moved = float(np.sqrt(np.mean(audit.erased.latents_moved[list(audit.reads)] ** 2)))
         yield (
-            f"Erasing the neighbours changes {_percent(erased)} of the states, because the encoder doesn't keep them "
+            f"Erasing the neighbours changes {percent(erased)} of the states, because the encoder doesn't keep them "
             f"apart from the nucleus: the latents that this head reads move by {moved:.2f} SD of the prior."
         )
 
@@ -337,23 +308,23 @@ def _why_not_first(audit: Audit, audits: Sequence[Audit]) -> Iterator[str]:
 def _figures(audits: Sequence[Audit]) -> Iterator[str]:
     several = " Lines are means over the models, bands one standard deviation." if _are_several(audits) else ""
     yield "<h2>Attacks on the image</h2>"
-    yield _image(
+    yield image(
         figures.image_figure(audits),
         "Left: accuracy against the size of the attack. Right: share of the nuclei whose state changes up to an "
         "epsilon." + several,
     )
-    yield _image(
+    yield image(
         figures.landing_figure(audits),
         "Each nucleus attacked at its smallest flip. Boxes: quartiles; whiskers: 5th to 95th percentile. The central "
         "nucleus includes a margin of 5 px. The energy is 1 where the change is the same everywhere.",
     )
     yield "<h2>Attacks on the latents</h2>"
-    yield _image(
+    yield image(
         figures.latent_figure(audits),
         "Accuracy against the size of the attack; dotted: the paper's epsilon of 1. The CNN has no latents." + several,
     )
     yield "<h2>Turns, and neighbours erased</h2>"
-    yield _image(
+    yield image(
         figures.moves_figure(audits),
         "How far scores move; 1 (dotted) is the distance of a typical nucleus from the boundary. Right: where there "
         "were no neighbours, only noise and haze are erased.",
@@ -361,9 +332,9 @@ def _figures(audits: Sequence[Audit]) -> Iterator[str]:
     yield "<h2>Examples</h2>"
     for audit in (found[0] for found in figures.by_head(audits).values()):
         if (figure := figures.examples_figure(audit)) is not None:
-            yield _image(
+            yield image(
                 figure,
-                f"Scheme {figures.SCHEMES[audit.head]} of {escape(audit.model)}: the nucleus of each state whose "
+                f"Scheme {SCHEMES[audit.head]} of {escape(audit.model)}: the nucleus of each state whose "
                 "smallest flip on the image is the median one. Orange: the central nucleus.",
             )
 
@@ -372,29 +343,23 @@ def _are_several(audits: Sequence[Audit]) -> bool:
     return len({audit.head for audit in audits}) < len(audits)
 
 
-def _image(figure: Figure, caption: str) -> str:
-    data = b64encode(figures.png(figure)).decode()
-    alt = caption.split(".")[0]
-    return f'<figure><img alt="{alt}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
-
-
 def _odd_table(audits: Sequence[Audit]) -> str:
-    header = ["Crops", *(f"{escape(audit.model)}, {figures.SCHEMES[audit.head]}" for audit in audits)]
+    header = ["Crops", *(f"{escape(audit.model)}, {SCHEMES[audit.head]}" for audit in audits)]
     rows = [
         [
-            _cell(escape(odds[0].name)),
-            *(_cell(_odd_words(odd, audit.classes)) for odd, audit in zip(odds, audits, strict=True)),
+            cell(escape(odds[0].name)),
+            *(cell(_odd_words(odd, audit.classes)) for odd, audit in zip(odds, audits, strict=True)),
         ]
         for odds in zip(*(audit.odd for audit in audits), strict=True)
     ]
     note = "<p><small>Flagged: called unlike the training data. The paper's schemes 3 and 4 call a blank image "
-    return _table(header, rows) + note + "interphase.</small></p>"
+    return table(header, rows) + note + "interphase.</small></p>"
 
 
 def _odd_words(odd: OddCrops, classes: tuple[str, ...]) -> str:
     counts = ", ".join(f"{n} {escape(name)}" for name, n in _counts(odd, classes).items() if n)
-    changed = "" if np.isnan(odd.changed_share) else f"{_percent(odd.changed_share)} change their state<br>"
-    return f"{changed}{counts}<br>{_percent(odd.flagged_share)} flagged"
+    changed = "" if np.isnan(odd.changed_share) else f"{percent(odd.changed_share)} change their state<br>"
+    return f"{changed}{counts}<br>{percent(odd.flagged_share)} flagged"
 
 
 def _method(audit: Audit) -> str:

@@ -1,0 +1,31 @@
+"""What the figures of all reports share: light background, one colour a head."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+COLOURS = {"cnn": "#d55e00", "dense": "#cc79a7", "sparse": "#0072b2", "symbolic": "#009e73"}
+"""Of the heads; colour-blind-safe (after Okabe and Ito 2008)."""
+
+SCHEMES = {"cnn": "1 (CNN)", "dense": "2 (dense)", "sparse": "3 (sparse)", "symbolic": "4 (symbolic)"}
+"""Names of the heads in figures: the paper's schemes."""
+
+WIDTH_INCHES = 10.0
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, facecolor="white")
+    return buffer.getvalue()
+
+
+def wide_figure(height: float) -> Figure:
+    """Return a figure as wide as a report, its height in inches."""
+    figure = Figure(figsize=(WIDTH_INCHES, height))
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine("constrained")
+    return figure
