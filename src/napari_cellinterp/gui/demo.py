@@ -1,4 +1,4 @@
-"""``python -m napari_cellinterp.gui.demo FOLDER``: napari with the demo's movie, and the widget at work on it."""
+"""``python -m napari_cellinterp.gui.demo FOLDER``: napari with the demo's movie, and the widgets at work on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import napari
 
 from napari_cellinterp.gui.classify import ClassifyWidget
+from napari_cellinterp.gui.explore import ExploreWidget
 from napari_cellinterp.movies.sample import DEMO_FILE
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def show_demo(folder: Path) -> tuple[Viewer, ClassifyWidget]:
-    """Open the movie of a demo folder, dock the widget and start it.
+    """Open the movie of a demo folder, dock the widgets and classify.
 
     Parameters
     ----------
@@ -24,8 +25,9 @@ def show_demo(folder: Path) -> tuple[Viewer, ClassifyWidget]:
         Where ``cellinterp demo`` wrote.
     """
     viewer = napari.Viewer(title="Cell interpreter: simulated dividing cells")
+    viewer.window.add_dock_widget(ExploreWidget(viewer), name="Explore latents", area="right")
     widget = ClassifyWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Classify nuclei", area="right")
+    viewer.window.add_dock_widget(widget, name="Classify nuclei", area="right", tabify=True)
     widget.setup.open_movie(folder / DEMO_FILE)
     widget.run()
     return viewer, widget
