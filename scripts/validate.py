@@ -1,5 +1,7 @@
 """Measure a bundle on real nuclei that it never saw: ``python scripts/validate.py MODEL [--data FOLDER] [--json OUT]``.
 
+``--crops OUT.npz`` writes the labelled crops that no shipped head was trained on, for `cellinterp audit`.
+
 The folder holds ``cancer_migration``, ``mitotic_release_half``, ``jurkat_ifc`` and ``dsb2018_fluo``; none is part of
 the project.
 """
@@ -10,6 +12,8 @@ import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_cellinterp.config import ClassifyConfig, HeadName
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.training.datasets import LabelledCrops
 
 HEADS: tuple[HeadName, ...] = ("sparse", "symbolic", "dense", "cnn")
+CLASSES = ("interphase", "metaphase")
 
 
 def figures(bundle: ModelBundle, data: Path) -> Iterator[Figure]:
@@ -68,12 +73,22 @@ def measures(
             yield "dsb2018_fluo, held-out images", f"{state} called so", share, n
 
 
+def write_crops(data: Path, out: Path) -> None:
+    """Write held-out labelled crops in interphase and metaphase as npz: ``x``, and ``y`` with the names."""
+    crops = split_labelled(labelled_crops(data / "dsb2018_fluo", 1, 5))[1].of_classes(CLASSES)
+    np.savez(out, x=crops.patches.x, y=np.array(CLASSES)[crops.state])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="name or folder of a bundle")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the real data")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--crops", type=Path, help="only write held-out labelled crops (x, y) here")
     options = parser.parse_args()
+    if options.crops:
+        write_crops(options.data, options.crops)
+        return
     found = list(figures(load_bundle(options.model), options.data))
     for figure in found:
         print(f"{figure.data:38s} {figure.head:9s} {figure.measure:30s} {figure.value:8.4g}  (n = {figure.n})")
