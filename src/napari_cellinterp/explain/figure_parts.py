@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -20,6 +21,14 @@ def png(figure: Figure) -> bytes:
     """Return a figure as PNG."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110, facecolor="white")
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a figure as SVG whose text can be edited."""
+    buffer = BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cellinterp"}):
+        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
     return buffer.getvalue()
 
 
