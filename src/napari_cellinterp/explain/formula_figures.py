@@ -1,0 +1,182 @@
+"""Figures of a formula: itself, and what its terms add for a nucleus and in each state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.mathtext import MathTextParser
+
+from napari_cellinterp.explain.figure_parts import wide_figure
+from napari_cellinterp.explain.formulas import term_values
+from napari_cellinterp.explain.topology import latent_label
+from napari_cellinterp.results.colours import state_colour
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from napari_cellinterp.models.expression import Expression
+
+POSITIVE, NEGATIVE = "#2166ac", "#c0282d"
+"""What raises the score, and what lowers it; as in the drawing of a network."""
+
+LINE_CHARACTERS = 80
+"""A longer formula has each term on a line of its own."""
+
+MAX_TERMS = 24
+"""More terms than these aren't drawn: the smallest are summed up."""
+
+FORMULA_POINTS, SMALLEST_POINTS = 17.0, 5.0
+
+WHISKERS = (5, 95)
+"""Percentiles."""
+
+
+def formula_figure(expression: Expression, titles: Mapping[int, str], score: str = "score") -> Figure:
+    """Draw a formula with the names of its latents.
+
+    Parameters
+    ----------
+    expression : Expression
+        The formula.
+    titles : mapping of int to str
+        What latents are called.
+    score : str
+        What it gives.
+    """
+    lines = _lines(expression, titles)
+    figure = wide_figure(0.6 + 0.55 * len(lines))
+    figure.set_layout_engine("none")
+    texts = [
+        figure.text(0.02, 1 - (i + 0.6) / (len(lines) + 0.7), text, fontsize=FORMULA_POINTS, va="center")
+        for i, text in enumerate([f"{score}  =  {lines[0]}", *lines[1:]])
+    ]
+    widest = max(text.get_window_extent().width for text in texts) / figure.bbox.width
+    for text in texts:
+        text.set_fontsize(max(SMALLEST_POINTS, FORMULA_POINTS * min(1, 0.96 / widest)))
+    key = ", ".join(f"{titles[i]}: z{i}" for i in expression.latents if titles.get(i, f"z{i}") != f"z{i}")
+    figure.text(0.02, 0.04, key, fontsize=9, color="0.35", va="bottom")
+    return figure
+
+
+def _lines(expression: Expression, titles: Mapping[int, str]) -> list[str]:
+    terms = expression.terms()
+    if len(str(expression)) <= LINE_CHARACTERS or len(terms) > MAX_TERMS:
+        return [mathtext(expression, titles)]
+    first, *others = (mathtext(term, titles) for term in terms)
+    return [first, *(f"      {text}" if text.startswith("$-") else f"      $+$ {text}" for text in others)]
+
+
+def mathtext(expression: Expression, titles: Mapping[int, str]) -> str:
+    """Return a formula as matplotlib draws it; as plain text where it can't."""
+    names = {i: title for i, title in titles.items() if title != f"z{i}"}
+    text = f"${expression.to_latex(names, digits=3)}$"
+    try:
+        MathTextParser("agg").parse(text)
+    except (ValueError, RecursionError):
+        return str(expression).replace("$", r"\$")
+    return text
+
+
+def terms_figure(expression: Expression, nucleus: NDArray[np.floating], titles: Mapping[int, str]) -> Figure:
+    """Draw what each term adds to the score of one nucleus.
+
+    Parameters
+    ----------
+    expression : Expression
+        The formula.
+    nucleus : (n_latents,) array
+        Latents of the nucleus, standard deviations of the prior.
+    titles : mapping of int to str
+        What latents are called.
+    """
+    values = term_values(expression, nucleus[None])[0]
+    labels, values = _largest([mathtext(term, titles) for term in expression.terms()], values[None])
+    total = float(expression.evaluate(nucleus[None])[0])
+    figure = wide_figure(1.0 + 0.38 * (len(labels) + 1))
+    axes = figure.add_subplot()
+    widths = np.append(np.nan_to_num(values[0]), np.nan_to_num(total))
+    colours = [*(POSITIVE if value >= 0 else NEGATIVE for value in widths[:-1]), "0.35"]
+    axes.barh(range(len(widths)), widths, color=colours)
+    for i, value in enumerate([*values[0], total]):
+        words = f"{value:+.3g}" if np.isfinite(value) else "undefined"
+        axes.text(max(widths[i], 0), i, f"  {words}", va="center", fontsize=9)
+    axes.set_yticks(range(len(widths)), [*labels, "score"])
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.margins(x=0.12)
+    numbers = ", ".join(f"{latent_label(i, titles)} = {nucleus[i]:.2f}" for i in expression.latents)
+    axes.set(xlabel="added to the score (no unit)", title=f"Terms for one nucleus: {numbers or 'no latent'}")
+    return figure
+
+
+def terms_by_state_figure(
+    expression: Expression,
+    latents: NDArray[np.floating],
+    state: NDArray[np.int64],
+    classes: Sequence[str],
+    titles: Mapping[int, str],
+) -> Figure:
+    """Draw what each term adds to the scores of a population, a box a state.
+
+    Boxes are quartiles, whiskers the 5th and 95th percentile; nuclei for which a term is undefined are left out of it.
+
+    Parameters
+    ----------
+    expression : Expression
+        The formula.
+    latents : (n, n_latents) array
+        Of the population, standard deviations of the prior.
+    state : (n,) int64
+        Class of each nucleus.
+    classes : sequence of str
+        Their names.
+    titles : mapping of int to str
+        What latents are called.
+    """
+    labels, terms = _largest([mathtext(term, titles) for term in expression.terms()], term_values(expression, latents))
+    values = np.column_stack([terms, expression.evaluate(latents)])
+    figure = wide_figure(1.2 + 0.32 * len(classes) * values.shape[1])
+    axes = figure.add_subplot()
+    for k, name in enumerate(classes):
+        _draw_boxes(axes, values[state == k], (k + 0.5) / len(classes) - 0.5, 0.7 / len(classes), state_colour(k), name)
+    axes.set_yticks(range(values.shape[1]), [*labels, "score"])
+    axes.set_ylim(values.shape[1] - 0.5, -0.5)
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.axhline(values.shape[1] - 1.5, color="0.7", linewidth=0.8)
+    axes.set(xlabel="added to the score (no unit)", title="Terms over the population")
+    axes.legend(loc="best", fontsize=9)
+    return figure
+
+
+def _draw_boxes(axes: Axes, values: NDArray[np.float64], shift: float, width: float, colour: str, name: str) -> None:
+    boxes = axes.boxplot(
+        [column[np.isfinite(column)] for column in values.T],
+        positions=np.arange(values.shape[1]) + shift,
+        widths=width * 0.9,
+        whis=WHISKERS,
+        showfliers=False,
+        patch_artist=True,
+        orientation="horizontal",
+        manage_ticks=False,
+    )
+    for box, median in zip(boxes["boxes"], boxes["medians"], strict=True):
+        box.set(facecolor=colour, alpha=0.8)
+        median.set(color="black")
+    if boxes["boxes"]:
+        boxes["boxes"][0].set_label(name)
+
+
+def _largest(labels: list[str], values: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:
+    """Keep the terms (n, n_terms) that are largest on average, and sum up the others."""
+    if len(labels) <= MAX_TERMS:
+        return labels, values
+    sizes = np.nan_to_num(np.abs(values)).mean(axis=0)
+    kept, others = np.split(np.argsort(-sizes), [MAX_TERMS])
+    kept = np.sort(kept)
+    summed = np.column_stack([values[:, kept], values[:, others].sum(axis=1)])
+    return [*(labels[i] for i in kept), f"{len(others)} more terms"], summed
