@@ -129,6 +129,8 @@ class SideImages:
         if old is not None:
             self._viewer.layers.remove(old)
         corners = {title: self._corner(place, placement) for place, title in enumerate(titles) if title}
+        if not corners:
+            return
         self._add(
             Points(
                 np.array(list(corners.values())),
