@@ -312,7 +312,7 @@ def test_terms_of_a_nucleus_are_bars_that_sum_to_the_last():
     nucleus[[3, 17]] = 2, -1
     figure = terms_figure(expression, nucleus, TITLES)
     assert bars(figure.axes[0]) == pytest.approx([4, 2, -1.5, 4.5])
-    assert "z3 size = 2.00" in figure.axes[0].get_title()
+    assert "z3 size = 2.00" in figure.axes[0].get_xlabel()
 
 
 def test_an_undefined_term_is_said():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,8 +73,12 @@ def _lines(expression: Expression, titles: Mapping[int, str]) -> list[str]:
 
 
 def mathtext(expression: Expression, titles: Mapping[int, str]) -> str:
-    """Return a formula as matplotlib draws it; as plain text where it can't."""
-    names = {i: title for i, title in titles.items() if title != f"z{i}"}
+    """Return a formula as matplotlib draws it, names of several words in quotes; as plain text where it can't."""
+    names = {
+        i: f"\N{LEFT DOUBLE QUOTATION MARK}{title}\N{RIGHT DOUBLE QUOTATION MARK}" if " " in title else title
+        for i, title in titles.items()
+        if title != f"z{i}"
+    }
     text = f"${expression.to_latex(names, digits=3)}$"
     try:
         MathTextParser("agg").parse(text)
@@ -97,7 +102,7 @@ def terms_figure(expression: Expression, nucleus: NDArray[np.floating], titles: 
     values = term_values(expression, nucleus[None])[0]
     labels, values = _largest([mathtext(term, titles) for term in expression.terms()], values[None])
     total = float(expression.evaluate(nucleus[None])[0])
-    figure = wide_figure(1.0 + 0.38 * (len(labels) + 1))
+    figure = wide_figure(1.4 + 0.38 * (len(labels) + 1))
     axes = figure.add_subplot()
     widths = np.append(np.nan_to_num(values[0]), np.nan_to_num(total))
     colours = [*(POSITIVE if value >= 0 else NEGATIVE for value in widths[:-1]), "0.35"]
@@ -105,12 +110,12 @@ def terms_figure(expression: Expression, nucleus: NDArray[np.floating], titles: 
     for i, value in enumerate([*values[0], total]):
         words = f"{value:+.3g}" if np.isfinite(value) else "undefined"
         axes.text(max(widths[i], 0), i, f"  {words}", va="center", fontsize=9)
-    axes.set_yticks(range(len(widths)), [*labels, "score"])
+    axes.set_yticks(range(len(widths)), [*labels, "score"], fontsize=_points(expression))
     axes.invert_yaxis()
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.margins(x=0.12)
     numbers = ", ".join(f"{latent_label(i, titles)} = {nucleus[i]:.2f}" for i in expression.latents)
-    axes.set(xlabel="added to the score (no unit)", title=f"Terms for one nucleus: {numbers or 'no latent'}")
+    axes.set(xlabel=f"added to the score (no unit)\n{fill(numbers, 110)}", title="Terms for one nucleus")
     return figure
 
 
@@ -144,7 +149,7 @@ def terms_by_state_figure(
     axes = figure.add_subplot()
     for k, name in enumerate(classes):
         _draw_boxes(axes, values[state == k], (k + 0.5) / len(classes) - 0.5, 0.7 / len(classes), state_colour(k), name)
-    axes.set_yticks(range(values.shape[1]), [*labels, "score"])
+    axes.set_yticks(range(values.shape[1]), [*labels, "score"], fontsize=_points(expression))
     axes.set_ylim(values.shape[1] - 0.5, -0.5)
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.axhline(values.shape[1] - 1.5, color="0.7", linewidth=0.8)
@@ -169,6 +174,12 @@ def _draw_boxes(axes: Axes, values: NDArray[np.float64], shift: float, width: fl
         median.set(color="black")
     if boxes["boxes"]:
         boxes["boxes"][0].set_label(name)
+
+
+def _points(expression: Expression) -> float:
+    """Return the size of the labels of the terms, so that the longest leaves room for the bars."""
+    longest = max(len(str(term)) for term in expression.terms())
+    return min(10.0, max(SMALLEST_POINTS, 450 / longest))
 
 
 def _largest(labels: list[str], values: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:
