@@ -1,7 +1,7 @@
 """Make the pictures of the docs from the simulated sample: ``python scripts/screenshots.py [docs/images]``.
 
-Needs a screen, real or virtual, and writes ``classified.png``, ``setup.png``, ``nucleus.png``, ``gallery.png`` and
-``overlay.png``.
+Needs a screen, real or virtual, and writes ``classified.png``, ``setup.png``, ``nucleus.png``, ``gallery.png``,
+``counterfactual.png``, ``counterfactual-held.png``, ``counterfactual-figure.png`` and ``overlay.png``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.gui.classify import ClassifyWidget
+from napari_cellinterp.gui.counterfactual import CLICK_A_CELL, CounterfactualWidget
 from napari_cellinterp.gui.samples import SAMPLE_NAME
 from napari_cellinterp.movies.sample import sample_movie
 from napari_cellinterp.results.overlay import telling_frame, write_overlay
@@ -33,6 +34,28 @@ def wait(until: Callable[[], bool] = lambda: False, seconds: float = 1.0) -> Non
     while time.monotonic() < end and not until():
         QApplication.processEvents()
         time.sleep(0.01)
+
+
+def shoot_counterfactual(viewer: napari.Viewer, shot: Callable[[str], None], folder: Path) -> None:
+    """Show what flips the sparse head on the selected nucleus, all latents free, then the nucleus's own held fixed."""
+    widget = CounterfactualWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Counterfactuals", area="right")
+
+    def go_to_flip(space: str) -> None:
+        wait(seconds=0.5)
+        wait(lambda: widget.page.status.text() == CLICK_A_CELL, 120)
+        widget.choose("sparse", space)
+        widget.go_to_flip()
+        wait(lambda: not widget.inquiry.open_questions(), 60)
+
+    for space in ("image", "latent"):
+        go_to_flip(space)
+    shot("counterfactual")
+    widget.save_figure(folder / "counterfactual-figure.png")
+    wait(lambda: "Saved" in widget.page.status.text(), 60)
+    widget.page.form.hold.setCurrentIndex(widget.page.form.hold.findData("central"))
+    go_to_flip("latent")
+    shot("counterfactual-held")
 
 
 def main() -> None:
@@ -64,6 +87,8 @@ def main() -> None:
     shot("nucleus")
     widget.tabs.setCurrentIndex(3)
     shot("gallery")
+    viewer.window.remove_dock_widget(widget)
+    shoot_counterfactual(viewer, shot, folder)
     viewer.close()
     movie = sample_movie()
     write_overlay(classify_movie(movie, ClassifyConfig()), movie, 0, folder / "overlay.png")

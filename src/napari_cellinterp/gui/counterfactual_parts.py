@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 HOLD_TITLES: dict[Hold, str] = {
     "nothing": "all latents",
-    "central": "all but the nucleus's own latents",
-    "neighbourhood": "all but the surroundings' latents",
+    "central": "all but the nucleus's own",
+    "neighbourhood": "all but the surroundings'",
 }
 
 SHORT_UNITS = {"image": "0-1", "latent": "SD"}

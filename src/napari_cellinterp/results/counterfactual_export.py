@@ -164,9 +164,9 @@ def _draw_attack(row: SubFigure, attacked: AttackedNucleus, classes: Sequence[st
     *places, curve = row.subplots(1, N_PICTURES + 1, width_ratios=ratios)
     for axes in places:
         axes.set_axis_off()
-    after = f"after, ε = {attacked.epsilon:.3g}"
-    _draw_picture(places[0], attacked.before, "before")
-    _draw_picture(places[1], attacked.after, after)
+    decoded = "decoded, " if attacked.curve.space == "latent" else ""
+    _draw_picture(places[0], attacked.before, f"{decoded}before")
+    _draw_picture(places[1], attacked.after, f"{decoded}after, ε = {attacked.epsilon:.3g}")
     _draw_difference(row, places[2], attacked.after - attacked.before)
     for axes, (caption, picture) in zip(places[3:], attacked.others.items(), strict=False):
         _draw_picture(axes, picture, caption)
