@@ -15,11 +15,9 @@ import numpy as np
 
 from napari_cellinterp.errors import QuestionError
 from napari_cellinterp.models.heads import NetworkHead, active_weights
-from napari_cellinterp.results.files import written_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import nn
@@ -249,18 +247,22 @@ def latent_label(index: int, titles: Mapping[int, str]) -> str:
     return title if title == f"z{index}" else f"z{index} {title}"
 
 
-def write_graphml(topology: Topology, path: Path, titles: Mapping[int, str], classes: Sequence[str]) -> None:
-    """Write the graph as GraphML, which Cytoscape, Gephi, yEd and networkx read.
+def graphml(topology: Topology, titles: Mapping[int, str], classes: Sequence[str]) -> bytes:
+    """Return the graph as GraphML, which Cytoscape, Gephi, yEd and networkx read.
 
-    Raises
-    ------
-    OutputError
-        If the file can't be written.
+    Parameters
+    ----------
+    topology : Topology
+        Of a head, or of a sub-network.
+    titles : mapping of int to str
+        What latents are called.
+    classes : sequence of str
+        Of the model.
     """
-    tree = ElementTree.ElementTree(_graphml(topology, titles, classes))
-    ElementTree.indent(tree)
-    with written_beside(path) as beside:
-        tree.write(beside, encoding="utf-8", xml_declaration=True)
+    root = _graphml(topology, titles, classes)
+    ElementTree.indent(root)
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text
 
 
 _ATTRIBUTES = (
