@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.gui.classify import ClassifyWidget
 from napari_cellinterp.gui.counterfactual import CLICK_A_CELL, CounterfactualWidget
+from napari_cellinterp.gui.explore import ExploreWidget
 from napari_cellinterp.gui.samples import SAMPLE_NAME
 from napari_cellinterp.movies.sample import sample_movie
 from napari_cellinterp.results.overlay import telling_frame, write_overlay
@@ -34,6 +35,26 @@ def wait(until: Callable[[], bool] = lambda: False, seconds: float = 1.0) -> Non
     while time.monotonic() < end and not until():
         QApplication.processEvents()
         time.sleep(0.01)
+
+
+def shoot_explore(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
+    """Show the latents of the selected nucleus, one of them moved; then its track."""
+    widget = ExploreWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Explore latents", area="right")
+    wait(lambda: widget.exploration is not None and widget.exploration.row is not None, 120)
+    row = next(iter(widget.latents.rows.values()))
+    row.moved.emit(row.index, float(widget.exploration.start[row.index]) - 1)
+    shot("explore")
+    widget.tabs.setCurrentIndex(1)
+    wait(lambda: widget.track.track is not None, 60)
+    shot("explore-track")
+    widget.tabs.setCurrentIndex(2)
+    widget.compare.keep_nucleus()
+    widget.step_nucleus(1)
+    shot("explore-compare")
+    widget.step_nucleus(-1)
+    viewer.window.remove_dock_widget(widget)
+    widget.images.remove()
 
 
 def shoot_counterfactual(viewer: napari.Viewer, shot: Callable[[str], None], folder: Path) -> None:
@@ -88,6 +109,7 @@ def main() -> None:
     widget.tabs.setCurrentIndex(3)
     shot("gallery")
     viewer.window.remove_dock_widget(widget)
+    shoot_explore(viewer, shot)
     shoot_counterfactual(viewer, shot, folder)
     viewer.close()
     movie = sample_movie()
