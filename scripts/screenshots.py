@@ -1,7 +1,6 @@
 """Make the pictures of the docs from the simulated sample: ``python scripts/screenshots.py [docs/images]``.
 
-Needs a screen, real or virtual, and writes ``classified.png``, ``setup.png``, ``nucleus.png``, ``gallery.png``,
-``counterfactual.png``, ``counterfactual-held.png``, ``counterfactual-figure.png`` and ``overlay.png``.
+Needs a screen, real or virtual: most of them are of the viewer.
 """
 
 from __future__ import annotations
@@ -15,11 +14,14 @@ import napari
 from qtpy.QtWidgets import QApplication
 
 from napari_cellinterp.config import ClassifyConfig
+from napari_cellinterp.events import finish
+from napari_cellinterp.explain.audit_figures import image_figure, latent_figure, moves_figure
 from napari_cellinterp.gui.classify import ClassifyWidget
 from napari_cellinterp.gui.counterfactual import CLICK_A_CELL, CounterfactualWidget
 from napari_cellinterp.gui.explore import ExploreWidget
 from napari_cellinterp.gui.samples import SAMPLE_NAME
 from napari_cellinterp.movies.sample import sample_movie
+from napari_cellinterp.questioning import audit_job
 from napari_cellinterp.results.overlay import telling_frame, write_overlay
 from napari_cellinterp.workflows import classify_movie
 
@@ -79,6 +81,13 @@ def shoot_counterfactual(viewer: napari.Viewer, shot: Callable[[str], None], fol
     shot("counterfactual-held")
 
 
+def draw_audit(folder: Path) -> None:
+    """Draw what attacks do to the heads of the shipped model, and how far turns and erased neighbours move them."""
+    audits = finish(audit_job([ClassifyConfig().model]))
+    for name, draw in (("image", image_figure), ("latents", latent_figure), ("moves", moves_figure)):
+        draw(audits).savefig(folder / f"audit-{name}.png", dpi=90)
+
+
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,6 +121,7 @@ def main() -> None:
     shoot_explore(viewer, shot)
     shoot_counterfactual(viewer, shot, folder)
     viewer.close()
+    draw_audit(folder)
     movie = sample_movie()
     write_overlay(classify_movie(movie, ClassifyConfig()), movie, 0, folder / "overlay.png")
 
