@@ -14,6 +14,7 @@ from napari_cellinterp.events import FileWritten, Progressed, Warned
 from napari_cellinterp.explain.audit import AuditCrops, audit
 from napari_cellinterp.explain.audit_report import write_html, write_json
 from napari_cellinterp.explain.central import nuclei_of_crops
+from napari_cellinterp.explain.explain_report import REPORT_NAME, SECTIONS, Subject, report
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.latent_names import CENTRAL, NEIGHBOURHOOD, kinds_of
 from napari_cellinterp.movies.crops import read_crops
@@ -22,6 +23,7 @@ from napari_cellinterp.movies.scale import choose_scale
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
+from napari_cellinterp.results.files import written_beside
 from napari_cellinterp.training.datasets import CENTRE_ERROR_PX, MIN_VISIBLE_PX, SCENE_SIDE_PX
 
 if TYPE_CHECKING:
@@ -141,6 +143,40 @@ def _part(job: Job[T], i: int, n: int) -> Job[T]:
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
             yield Progressed(i * event.total + event.done, n * event.total) if isinstance(event, Progressed) else event
+
+
+def explain_job(model: str | Path | ModelBundle, folder: Path) -> Job[Path]:
+    """Read a model: its formula, network, boundaries and sizes, as a report with its figures and files.
+
+    Parameters
+    ----------
+    model : str, Path or ModelBundle
+        Name or folder of a bundle, or a loaded one.
+    folder : Path
+        Where ``explain.html``, ``figures/``, ``topology.graphml`` and ``formulas.txt`` go.
+
+    Returns
+    -------
+    Path
+        The report. Nothing is written before all of it is made.
+
+    Raises
+    ------
+    BundleError
+        If the model can't be loaded.
+    OutputError
+        If the folder can't be written to.
+    """
+    subject = Subject(model if isinstance(model, ModelBundle) else load_bundle(model))
+    sections = []
+    for make in SECTIONS:
+        sections.append(make(subject))
+        yield Progressed(len(sections), len(SECTIONS))
+    for name, content in report(subject, sections).items():
+        with written_beside(folder / name) as beside:
+            beside.write_bytes(content)
+        yield FileWritten(folder / name)
+    return folder / REPORT_NAME
 
 
 def write_audit_job(audits: Sequence[Audit], folder: Path) -> Job[None]:

@@ -173,6 +173,7 @@ app.command()(teach.train)
 app.command()(teach.tune)
 app.command()(teach.reproduce)
 app.command()(question.audit)
+app.command()(question.explain)
 
 
 def main() -> None:

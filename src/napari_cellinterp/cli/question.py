@@ -1,4 +1,4 @@
-"""Commands that question a model: audit."""
+"""Commands that question a model: audit, explain."""
 
 from __future__ import annotations
 
@@ -63,3 +63,17 @@ def audit(
         typer.echo(
             f"{found.model}, {found.head}: {'broken: ' + '; '.join(broken) if broken else 'all constraints hold'}"
         )
+
+
+def explain(
+    model: Annotated[str, typer.Argument(help="Name of a model, or folder of a bundle.")],
+    out: Annotated[Path, typer.Option(help="Folder for explain.html, its figures, topology.graphml and formulas.txt.")],
+) -> None:
+    """Read a model: its formula, its sparse network drawn, response maps, boundaries, and accuracy against size."""
+    from napari_cellinterp.cli.progress import run
+    from napari_cellinterp.questioning import explain_job
+    from napari_cellinterp.results.files import check_writable
+
+    check_writable(out)
+    path = run(explain_job(model, out))
+    typer.echo(f"How {model} decides: {path}")

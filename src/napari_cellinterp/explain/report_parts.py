@@ -20,6 +20,8 @@ h1, h2 { font-weight: 600; } h2 { margin-top: 2em; border-bottom: 1px solid #ddd
 table { border-collapse: collapse; margin: 1em 0; } th, td { border: 1px solid #ccc; padding: .35em .6em;
         text-align: left; vertical-align: top; } th { background: #f4f4f4; }
 .holds { background: #e3f4e8; } .broken { background: #fbe6df; } .unknown { color: #777; }
+.row { display: flex; flex-wrap: wrap; gap: 0 2em; } .row figure { flex: 1 1 26em; max-width: 34em; }
+pre { white-space: pre-wrap; font-size: 12px; background: #f8f8f8; padding: 1em; overflow-wrap: anywhere; }
 figure { margin: 1.5em 0; } img { max-width: 100%; } figcaption, small { color: #555; }
 """
 

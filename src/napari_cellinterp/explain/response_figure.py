@@ -41,6 +41,9 @@ N_ARROWS = 9
 
 N_LEVELS = 12
 
+PALENESS = 1.6
+"""The colours go so many times further than the response: its largest values aren't too dark for arrows."""
+
 MAX_POINTS = 800
 """Nuclei of the population that are drawn, evenly chosen."""
 
@@ -63,9 +66,9 @@ def response_figure(found: ResponseMap, last_layer: int, titles: Mapping[int, st
     names = [neuron_name(place, last_layer, titles, classes) for place in found.inputs]
     name = neuron_name(found.neuron, last_layer, titles, classes)
     if len(found.inputs) == 1:
-        _draw_curve(axes, found, name)
+        _draw_curve(axes, found)
     else:
-        _draw_map(figure, axes, found, name)
+        _draw_map(figure, axes, found)
         _draw_tiles(figure, found.axes[1], found.tiles[1], "left")
         _label_left(figure, names[1])
     _draw_tiles(figure, found.axes[0], found.tiles[0], "below")
@@ -86,28 +89,28 @@ def _framed() -> tuple[Figure, Axes]:
     return figure, figure.add_axes(FRAME)
 
 
-def _draw_curve(axes: Axes, found: ResponseMap, name: str) -> None:
+def _draw_curve(axes: Axes, found: ResponseMap) -> None:
     x, response = found.axes[0], found.response
     axes.plot(x, response, color="0.15")
     axes.axhline(0, color="0.5", linewidth=0.8, linestyle="--")
     axes.set_xlim(x[0], x[-1])
-    axes.set_ylabel(f"response of {name} (no unit)")
+    axes.set_ylabel("response (no unit)")
 
 
-def _draw_map(figure: Figure, axes: Axes, found: ResponseMap, name: str) -> None:
+def _draw_map(figure: Figure, axes: Axes, found: ResponseMap) -> None:
     x, y = found.axes
     if np.ptp(found.response) < 1e-9 * max(1.0, float(np.abs(found.response).max())):
         axes.text(0.5, 0.5, f"{found.response.mean():.3g} everywhere", ha="center", transform=axes.transAxes)
         axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         return
-    reach = float(np.abs(found.response).max())
+    reach = PALENESS * float(np.abs(found.response).max())
     filled = axes.contourf(x, y, found.response, N_LEVELS, cmap="RdBu", vmin=-reach, vmax=reach, alpha=0.85)
     lines = axes.contour(x, y, found.response, filled.levels, colors="0.25", linewidths=0.6)
     axes.clabel(lines, np.asarray(lines.levels)[1::2], fontsize=7, fmt="%.3g")
     _draw_arrows(axes, found)
     left, bottom, width, height = FRAME
     bar = figure.colorbar(filled, cax=figure.add_axes((left + width + 0.02, bottom, 0.025, height)))
-    bar.set_label(f"response of {name} (no unit)", fontsize=8)
+    bar.set_label("response (no unit)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
 
 
