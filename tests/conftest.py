@@ -89,6 +89,13 @@ def tiny_bundle(tiny_bundle_path: Path) -> ModelBundle:
     return load_bundle(tiny_bundle_path)
 
 
+LATENT_NAMES = (
+    *("size", "elongation", "diagonal elongation", "brightness", "x position", "y position"),
+    *(f"neighbourhood {i}" for i in range(1, 11)),
+    *(f"mixed {i}" for i in range(1, 17)),
+)
+
+
 @pytest.fixture(scope="session")
 def random_bundle() -> Callable[..., ModelBundle]:
     """Make bundles that nobody trained, of any number of channels and classes, whose scores do vary."""
@@ -139,7 +146,7 @@ def _random_bundle(n_channels: int = 1, classes: tuple[str, ...] = ("interphase"
         n_channels=n_channels,
         n_latents=32,
         filters=modules[0].filters,
-        latents=tuple(LatentInfo(index=i, name=f"z{i}", mean_kl=1.0) for i in range(32)),
+        latents=tuple(LatentInfo(index=i, name=name, mean_kl=1.0) for i, name in enumerate(LATENT_NAMES)),
         heads=infos,
         novelty=NoveltyLimits(max_novelty=3, min_contrast=0.1, min_sharpness=0.05, max_top_share=0.05),
         files={},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -28,9 +29,22 @@ def call(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def model(tiny_bundle, tmp_path_factory):
-    """The tiny bundle, on disk."""
-    return save_bundle(tiny_bundle, tmp_path_factory.mktemp("models") / "tiny")
+def bundle(random_bundle):
+    """A bundle that nobody trained: a formula, and a sparse head of four weights."""
+    made = random_bundle()
+    for layer in made.head("sparse").linear_layers():
+        layer.mask.zero_()
+        layer.mask[0, 0] = 1
+    names = ("sparse", "symbolic")
+    latents = tuple(one.model_copy(update={"name": f"property {one.index}"}) for one in made.info.latents)
+    changes = {"latents": latents, "heads": {name: made.info.heads[name] for name in names}}
+    return replace(made, info=made.info.model_copy(update=changes), heads={name: made.heads[name] for name in names})
+
+
+@pytest.fixture(scope="module")
+def model(bundle, tmp_path_factory):
+    """The bundle on disk."""
+    return save_bundle(bundle, tmp_path_factory.mktemp("models") / "random")
 
 
 def test_explain_writes_a_report_with_its_figures(call, model, tmp_path):
@@ -56,15 +70,15 @@ def test_unknown_models_and_wrong_places_are_one_message(call, model, tmp_path):
     assert call(model, "--out", tmp_path, "--head", "sparse")[0] == 2  # no such flag
 
 
-def test_the_job_reports_and_leaves_nothing_half_written(tiny_bundle, tmp_path, monkeypatch):
+def test_the_job_reports_and_leaves_nothing_half_written(bundle, tmp_path, monkeypatch):
     sections = questioning.SECTIONS[-2:]
     monkeypatch.setattr(questioning, "SECTIONS", sections)
-    job = explain_job(tiny_bundle, tmp_path / "out")
+    job = explain_job(bundle, tmp_path / "out")
     assert next(job) == Progressed(1, 2)
     job.close()
     assert not (tmp_path / "out").exists()
     events = []
-    assert finish(explain_job(tiny_bundle, tmp_path / "out"), events.append) == tmp_path / "out" / "explain.html"
+    assert finish(explain_job(bundle, tmp_path / "out"), events.append) == tmp_path / "out" / "explain.html"
     assert [event for event in events if isinstance(event, FileWritten)] == [
         FileWritten(tmp_path / "out" / "explain.html")
     ]
