@@ -32,6 +32,11 @@ def svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def plain(text: str) -> str:
+    """Return text as figures show it letter by letter: a dollar sign in a person's name for a latent is no formula."""
+    return text.replace("$", r"\$")
+
+
 def wide_figure(height: float) -> Figure:
     """Return a figure as wide as a report, its height in inches."""
     figure = Figure(figsize=(WIDTH_INCHES, height))

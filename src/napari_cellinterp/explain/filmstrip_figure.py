@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from napari_cellinterp.config import PATCH_PX
-from napari_cellinterp.explain.figure_parts import COLOURS, WIDTH_INCHES
+from napari_cellinterp.explain.figure_parts import COLOURS, WIDTH_INCHES, plain
 from napari_cellinterp.explain.topology import latent_label
 from napari_cellinterp.explain.traversal import latent_ranges, traverse
 from napari_cellinterp.models.heads import states_of
@@ -71,12 +71,12 @@ def filmstrip_figure(
     axes.imshow(canvas, interpolation="nearest", aspect="auto")
     for r, (row, steps) in enumerate(zip(rows, values, strict=True)):
         _draw_words(axes, r, row, steps, heads)
-    names = [latent_label(i, titles).replace(" ", "\n", 1) for i in latents]
+    names = [plain(latent_label(i, titles)).replace(" ", "\n", 1) for i in latents]
     axes.set_yticks(np.arange(len(rows)) * ROW_PX + PATCH_PX / 2, names, fontsize=9)
     axes.tick_params(length=0)
     axes.set_xticks([])
     axes.spines[:].set_visible(False)
-    patches = [Patch(color=state_colour(k), label=name) for k, name in enumerate(bundle.info.classes)]
+    patches = [Patch(color=state_colour(k), label=plain(name)) for k, name in enumerate(bundle.info.classes)]
     title = f"frame: state by the {heads[0]} head"
     figure.legend(handles=patches, title=title, loc="upper center", ncols=len(patches), fontsize=9, frameon=False)
     return figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.mathtext import MathTextParser
 
-from napari_cellinterp.explain.figure_parts import wide_figure
+from napari_cellinterp.explain.figure_parts import plain, wide_figure
 from napari_cellinterp.explain.formulas import term_values
 from napari_cellinterp.explain.topology import latent_label
 from napari_cellinterp.results.colours import state_colour
@@ -30,6 +30,9 @@ LINE_CHARACTERS = 80
 
 MAX_TERMS = 24
 """More terms than these aren't drawn: the smallest are summed up."""
+
+MAX_DRAWN_CHARACTERS, MAX_LABEL_CHARACTERS = 700, 90
+"""A longer formula isn't drawn, and of a longer term only the beginning stands beside its bar."""
 
 FORMULA_POINTS, SMALLEST_POINTS = 17.0, 5.0
 
@@ -54,18 +57,20 @@ def formula_figure(expression: Expression, titles: Mapping[int, str], score: str
     figure.set_layout_engine("none")
     texts = [
         figure.text(0.02, 1 - (i + 0.6) / (len(lines) + 0.7), text, fontsize=FORMULA_POINTS, va="center")
-        for i, text in enumerate([f"{score}  =  {lines[0]}", *lines[1:]])
+        for i, text in enumerate([f"{plain(score)}  =  {lines[0]}", *lines[1:]])
     ]
     widest = max(text.get_window_extent().width for text in texts) / figure.bbox.width
     for text in texts:
         text.set_fontsize(max(SMALLEST_POINTS, FORMULA_POINTS * min(1, 0.96 / widest)))
     key = ", ".join(f"{titles[i]}: z{i}" for i in expression.latents if titles.get(i, f"z{i}") != f"z{i}")
-    figure.text(0.02, 0.04, key, fontsize=9, color="0.35", va="bottom")
+    figure.text(0.02, 0.04, plain(key), fontsize=9, color="0.35", va="bottom")
     return figure
 
 
 def _lines(expression: Expression, titles: Mapping[int, str]) -> list[str]:
     terms = expression.terms()
+    if len(str(expression)) > MAX_DRAWN_CHARACTERS:
+        return [f"a formula of {expression.size} nodes, too long to be drawn"]
     if len(str(expression)) <= LINE_CHARACTERS or len(terms) > MAX_TERMS:
         return [mathtext(expression, titles)]
     first, *others = (mathtext(term, titles) for term in terms)
@@ -83,7 +88,7 @@ def mathtext(expression: Expression, titles: Mapping[int, str]) -> str:
     try:
         MathTextParser("agg").parse(text)
     except (ValueError, RecursionError):
-        return str(expression).replace("$", r"\$")
+        return str(expression)
     return text
 
 
@@ -100,7 +105,7 @@ def terms_figure(expression: Expression, nucleus: NDArray[np.floating], titles: 
         What latents are called.
     """
     values = term_values(expression, nucleus[None])[0]
-    labels, values = _largest([mathtext(term, titles) for term in expression.terms()], values[None])
+    labels, values = _largest(_labels(expression, titles), values[None])
     total = float(expression.evaluate(nucleus[None])[0])
     figure = wide_figure(1.4 + 0.38 * (len(labels) + 1))
     axes = figure.add_subplot()
@@ -115,7 +120,7 @@ def terms_figure(expression: Expression, nucleus: NDArray[np.floating], titles: 
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.margins(x=0.12)
     numbers = ", ".join(f"{latent_label(i, titles)} = {nucleus[i]:.2f}" for i in expression.latents)
-    axes.set(xlabel=f"added to the score (no unit)\n{fill(numbers, 110)}", title="Terms for one nucleus")
+    axes.set(xlabel=f"added to the score (no unit)\n{plain(fill(numbers, 110))}", title="Terms for one nucleus")
     return figure
 
 
@@ -143,12 +148,14 @@ def terms_by_state_figure(
     titles : mapping of int to str
         What latents are called.
     """
-    labels, terms = _largest([mathtext(term, titles) for term in expression.terms()], term_values(expression, latents))
+    labels, terms = _largest(_labels(expression, titles), term_values(expression, latents))
     values = np.column_stack([terms, expression.evaluate(latents)])
     figure = wide_figure(1.2 + 0.32 * len(classes) * values.shape[1])
     axes = figure.add_subplot()
     for k, name in enumerate(classes):
-        _draw_boxes(axes, values[state == k], (k + 0.5) / len(classes) - 0.5, 0.7 / len(classes), state_colour(k), name)
+        _draw_boxes(
+            axes, values[state == k], (k + 0.5) / len(classes) - 0.5, 0.7 / len(classes), state_colour(k), plain(name)
+        )
     axes.set_yticks(range(values.shape[1]), [*labels, "score"], fontsize=_points(expression))
     axes.set_ylim(values.shape[1] - 0.5, -0.5)
     axes.axvline(0, color="0.3", linewidth=0.8)
@@ -176,10 +183,17 @@ def _draw_boxes(axes: Axes, values: NDArray[np.float64], shift: float, width: fl
         boxes["boxes"][0].set_label(name)
 
 
+def _labels(expression: Expression, titles: Mapping[int, str]) -> list[str]:
+    return [
+        mathtext(term, titles) if len(str(term)) <= MAX_LABEL_CHARACTERS else f"{str(term)[:MAX_LABEL_CHARACTERS]}..."
+        for term in expression.terms()
+    ]
+
+
 def _points(expression: Expression) -> float:
     """Return the size of the labels of the terms, so that the longest leaves room for the bars."""
     longest = max(len(str(term)) for term in expression.terms())
-    return min(10.0, max(SMALLEST_POINTS, 450 / longest))
+    return float(np.clip(450 / longest, SMALLEST_POINTS, 10))
 
 
 def _largest(labels: list[str], values: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:

@@ -32,7 +32,8 @@ class Dialect:
     Attributes
     ----------
     templates : dict of str to str
-        Of the operators but ``+ - * /`` and the sign; those with ``[0]`` want arguments in brackets.
+        Of the operators but ``+ - * /`` and the sign: ``{a}`` and ``{b}`` are the arguments, ``{A}`` and ``{B}`` the
+        same in brackets where they need them.
     latent : callable
         From the number of a latent to its text.
     number : callable
@@ -53,7 +54,7 @@ class Dialect:
 
 
 def _functions(prefix: str, **others: str) -> dict[str, str]:
-    return {name: f"{prefix}{name}({{0}})" for name in ("square", "exp", "log", "sin", "sqrt", "abs")} | others
+    return {name: f"{prefix}{name}({{a}})" for name in ("square", "exp", "log", "sin", "sqrt", "abs")} | others
 
 
 def _plain(value: float) -> str:
@@ -70,25 +71,24 @@ def _cell(cells: Mapping[int, str] | None, index: int) -> str:
     return f"{letters}{EXCEL_ROW}"
 
 
-_SYMPY = Dialect(_functions("", square="[0]**2", abs="Abs({0})") | {"**": "[0]**[1]"}, "z{}".format, _plain)
 _NUMPY = Dialect(
-    _functions("np.") | {"**": "power({0}, {1})"}, "z[:, {}]".format, repr, undefined="np.nan", checks=True
+    _functions("np.") | {"**": "power({a}, {b})"}, "z[:, {}]".format, repr, undefined="np.nan", checks=True
 )
 _TORCH = Dialect(
-    _functions("torch.") | {"**": "power({0}, {1})"}, "z[:, {}]".format, repr, undefined="torch.nan", checks=True
+    _functions("torch.") | {"**": "power({a}, {b})"}, "z[:, {}]".format, repr, undefined="torch.nan", checks=True
 )
 _C = Dialect(
-    _functions("", abs="fabs({0})") | {"**": "power({0}, {1})"}, "z[{}]".format, repr, undefined="NAN", checks=True
+    _functions("", abs="fabs({a})") | {"**": "power({a}, {b})"}, "z[{}]".format, repr, undefined="NAN", checks=True
 )
 # Excel takes a sign before a power, unlike mathematics, so each power stands in brackets of its own
 _EXCEL_TEMPLATES = {
-    "square": "([0]^2)",
-    "**": "([0]^[1])",
-    "exp": "EXP({0})",
-    "log": "LN({0})",
-    "sin": "SIN({0})",
-    "sqrt": "SQRT({0})",
-    "abs": "ABS({0})",
+    "square": "({A}^2)",
+    "**": "({A}^{B})",
+    "exp": "EXP({a})",
+    "log": "LN({a})",
+    "sin": "SIN({a})",
+    "sqrt": "SQRT({a})",
+    "abs": "ABS({a})",
 }
 
 _SUM, _PRODUCT, _SIGN, _ATOM = range(1, 5)
@@ -97,7 +97,7 @@ _PRECEDENCE = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "neg": _SIGN}
 
 def sympy_text(expression: Expression) -> str:
     """Return the formula as ``sympy.sympify`` reads it, with symbols z0, z1, ..."""
-    return _write(expression.root, _SYMPY)[0]
+    return str(expression).replace("abs(", "Abs(")
 
 
 def numpy_code(expression: Expression) -> str:
@@ -227,10 +227,9 @@ def _write(node: Node, dialect: Dialect) -> tuple[str, int]:
     if own < _SIGN:
         left, right = _held(parts[0], own), _held(parts[1], own + 1)
         return f"{left} {node.operator} {right}" if own == _SUM else f"{left}{node.operator}{right}", own
-    text = dialect.templates[node.operator]
-    for i, part in enumerate(parts):
-        text = text.replace(f"{{{i}}}", part[0]).replace(f"[{i}]", _held(part, _ATOM))
-    return text, _ATOM
+    plain = dict(zip("ab", (text for text, _ in parts), strict=False))
+    held = dict(zip("AB", (_held(part, _ATOM) for part in parts), strict=False))
+    return dialect.templates[node.operator].format(**plain, **held), _ATOM
 
 
 def _argument(node: Unary | Binary, i: int, dialect: Dialect) -> tuple[str, int]:

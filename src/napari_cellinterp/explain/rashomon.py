@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from torch import nn
 
-from napari_cellinterp.explain.figure_parts import COLOURS, SCHEMES, wide_figure
+from napari_cellinterp.explain.figure_parts import COLOURS, SCHEMES, plain, wide_figure
 from napari_cellinterp.explain.topology import head_topology
 from napari_cellinterp.models.complexity import (
     dense_expression_size,
@@ -174,7 +174,7 @@ def _legend(models: Sequence[TrainedModel], names: Sequence[str]) -> list[Line2D
     if any(model.formula for model in models):
         handles.append(marker("formulas of the symbolic\nregression's own front", COLOURS["symbolic"], face="none"))
     if len(names) > 1:
-        handles += [marker(name, "0.4", MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)]
+        handles += [marker(plain(name), "0.4", MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)]
     return [*handles, Line2D([], [], color="0.3", linewidth=1.2, label="Pareto front")]
 
 

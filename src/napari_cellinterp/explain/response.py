@@ -35,6 +35,9 @@ N_STEPS = 81
 
 N_CNN_STEPS = 25
 
+N_CNN_NUCLEI = 100
+"""Nuclei that the CNN, for which each must be decoded, is asked about."""
+
 N_TILES = 7
 """Nuclei along an axis."""
 
@@ -297,7 +300,7 @@ def important_latents(bundle: ModelBundle, head: HeadName | Expression) -> list[
     Each latent in turn is set to its median in the whole population, and the scores compared: the mean absolute change,
     over nuclei whose scores are defined before and after.
     """
-    latents = bundle.population.latents
+    latents = bundle.population.latents[: N_CNN_NUCLEI if head == "cnn" else None]
     before = score_points(bundle, head, latents)
     changes: dict[int, float] = {}
     for i in read_of(bundle, head):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from napari_cellinterp.explain.figure_parts import plain
 from napari_cellinterp.explain.response import tile_positions
 from napari_cellinterp.explain.topology import latent_label, neuron_name
 from napari_cellinterp.results.colours import UNDEFINED_COLOUR, state_colour
@@ -73,7 +74,7 @@ def response_figure(found: ResponseMap, last_layer: int, titles: Mapping[int, st
         _label_left(figure, names[1])
     _draw_tiles(figure, found.axes[0], found.tiles[0], "below")
     _label_below(figure, names[0])
-    axes.set_title(f"Response of {name}", fontsize=10)
+    axes.set_title(plain(f"Response of {name}"), fontsize=10)
     return figure
 
 
@@ -141,12 +142,14 @@ def _draw_tiles(figure: Figure, axis: NDArray[np.float64], tiles: NDArray[np.flo
 
 def _label_below(figure: Figure, name: str) -> None:
     left, bottom, width, _ = FRAME
-    figure.text(left + width / 2, bottom - GAP - TILE - 0.02, name, ha="center", va="top", fontsize=10)
+    figure.text(left + width / 2, bottom - GAP - TILE - 0.02, plain(name), ha="center", va="top", fontsize=10)
 
 
 def _label_left(figure: Figure, name: str) -> None:
     left, bottom, _, height = FRAME
-    figure.text(left - GAP - TILE - 0.02, bottom + height / 2, name, ha="right", va="center", rotation=90, fontsize=10)
+    figure.text(
+        left - GAP - TILE - 0.02, bottom + height / 2, plain(name), ha="right", va="center", rotation=90, fontsize=10
+    )
 
 
 def decision_figure(found: DecisionMap, bundle: ModelBundle, titles: Mapping[int, str], name: str) -> Figure:
@@ -178,7 +181,7 @@ def decision_figure(found: DecisionMap, bundle: ModelBundle, titles: Mapping[int
     if (states < 0).any():
         handles.append(Patch(facecolor=UNDEFINED_COLOUR, hatch="///", label="undefined"))
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    axes.set_title(fill(name, 60), fontsize=10)
+    axes.set_title(plain(fill(name, 60)), fontsize=10)
     _draw_tiles(figure, x, found.tiles[0], "below")
     _draw_tiles(figure, y, found.tiles[1], "left")
     _label_below(figure, f"{latent_label(found.latents[0], titles)} (SD of the prior)")
@@ -218,5 +221,5 @@ def _draw_population(axes: Axes, bundle: ModelBundle, latents: tuple[int, int]) 
     handles = []
     for k, name in enumerate(bundle.info.classes):
         axes.plot(*points[state == k].T, "o", markersize=3, color=state_colour(k), alpha=0.75, markeredgewidth=0)
-        handles.append(Line2D([], [], linestyle="", marker="o", color=state_colour(k), label=name))
+        handles.append(Line2D([], [], linestyle="", marker="o", color=state_colour(k), label=plain(name)))
     return handles

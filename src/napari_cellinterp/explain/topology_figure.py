@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from napari_cellinterp.explain.figure_parts import WIDTH_INCHES, wide_figure
+from napari_cellinterp.explain.figure_parts import WIDTH_INCHES, plain, wide_figure
 from napari_cellinterp.explain.topology import latent_label
 
 if TYPE_CHECKING:
@@ -151,14 +151,14 @@ def _name_neuron(
     (layer, index), (x, y) = neuron.place, position
     if layer == 0:
         upright = n_latents > MAX_LEVEL_NAMES
-        text = latent_label(index, titles)
+        text = plain(latent_label(index, titles))
         text = text if upright else text.replace(" ", "\n")
         axes.text(x, y + 0.17, text, ha="center", va="bottom", fontsize=8.5, rotation=90 if upright else 0)
     elif layer < topology.last_layer:
         axes.text(x, y, str(index), ha="center", va="center", fontsize=7, zorder=4)
     else:
         states = f"{classes[1]} where it is 0 or more" if len(classes) == 2 else classes[index]
-        axes.text(x, y - 0.17, states, ha="center", va="top", fontsize=9)
+        axes.text(x, y - 0.17, plain(states), ha="center", va="top", fontsize=9)
 
 
 def _legend(topology: Topology, stream: Collection[Edge] | None) -> list[Line2D]:
