@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.models.bundle import ModelBundle
     from napari_cellinterp.training.stream import CropStream
 
-INTERPHASE_WEIGHT = 2.0
+INTERPHASE_WEIGHT, CNN_INTERPHASE_WEIGHT = 3.0, 2.0
 """In culture, mitoses are few: a false plate among many interphase nuclei costs more than a missed one."""
 
 COMMAND = "python scripts/pretrain.py runs/pretrain"
@@ -57,7 +57,7 @@ BINARY = TrainingConfig(
         n_images=1_200_000, learning_rate=1.5e-3, centre_radius_px=10.5, centre_floor=0.015, pixel_sd=0.65, device="cpu"
     ),
     dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
-    cnn=HeadConfig(n_epochs=6, interphase_weight=INTERPHASE_WEIGHT),
+    cnn=HeadConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT),
     sparse=RiglConfig(
         interphase_weight=INTERPHASE_WEIGHT,
         scaled="density",
