@@ -67,7 +67,7 @@ def without(bundle, *names):
 def _undrawn(request, monkeypatch):
     """Make the figures, but spend no time on drawing them, where the test isn't marked so."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(explain_report, "svg", lambda figure: b"<svg/>")
+        monkeypatch.setattr(explain_report, "svg", lambda figure, outlined: b"<svg/>")
         monkeypatch.setattr(explain_report, "image", lambda figure, caption: f"<figcaption>{caption}</figcaption>")
 
 

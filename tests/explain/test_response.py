@@ -148,7 +148,7 @@ def test_drawn_responses_have_their_numbers(bundle):
     axes = figure.axes[0]
     assert axes.get_xlim() == (found.axes[0][0], found.axes[0][-1])
     words = [text.get_text() for text in figure.texts]
-    assert words == ["z1 elongation", "z0 size"]
+    assert words == ["z1 elongation (SD of the prior)", "z0 size (SD of the prior)"]
     assert axes.get_title() == "Response of h2.3"
     images = [a for a in figure.axes if a.images]
     assert [a.images[0].get_array().shape for a in images] == [(64 * N_TILES, 64), (64, 64 * N_TILES)]

@@ -139,9 +139,9 @@ class Section:
         """Add a paragraph."""
         self.parts.append(f"<p>{escape(sentence)}</p>")
 
-    def show(self, figure: Figure, name: str, caption: str) -> None:
+    def show(self, figure: Figure, name: str, caption: str, *, outlined: bool = False) -> None:
         """Add a figure, and its SVG file."""
-        self.files[f"figures/{name}.svg"] = svg(figure)
+        self.files[f"figures/{name}.svg"] = svg(figure, outlined=outlined)
         self.parts.append(image(figure, escape(caption)))
 
     def html(self) -> str:
@@ -172,6 +172,7 @@ def formula_section(subject: Subject) -> Section:
             formula_figure(expression, subject.titles, f"score ({name})"),
             f"formula{ending}",
             f"Score of {name}: {expression}. Size {expression.size} nodes; {rule}.",
+            outlined=True,
         )
         section.say(undefined_words(expression, population.latents))
         section.show(
@@ -179,6 +180,7 @@ def formula_section(subject: Subject) -> Section:
             f"terms{ending}",
             f"What each term adds to the score of {name}, over {len(population.state)} held-out nuclei by their "
             "labelled state. Boxes: quartiles; whiskers: 5th to 95th percentile.",
+            outlined=True,
         )
     section.files[FORMULAS_NAME] = formulas_text(subject.formulas, subject.titles).encode()
     return section

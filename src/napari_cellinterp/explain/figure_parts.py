@@ -24,10 +24,10 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG whose text can be edited."""
+def svg(figure: Figure, *, outlined: bool = False) -> bytes:
+    """Return a figure as SVG whose text can be edited; outlined, as formulas need it, it looks the same everywhere."""
     buffer = BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cellinterp"}):
+    with rc_context({"svg.fonttype": "path" if outlined else "none", "svg.hashsalt": "cellinterp"}):
         figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
     return buffer.getvalue()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from napari_cellinterp.explain.figure_parts import plain
-from napari_cellinterp.explain.response import tile_positions
+from napari_cellinterp.explain.response import N_TILES
 from napari_cellinterp.explain.topology import latent_label, neuron_name
 from napari_cellinterp.results.colours import UNDEFINED_COLOUR, state_colour
 
@@ -26,16 +26,17 @@ if TYPE_CHECKING:
     from napari_cellinterp.explain.response import DecisionMap, ResponseMap
     from napari_cellinterp.models.bundle import ModelBundle
 
-SIDE_INCHES = 5.6
+WIDTH_INCHES, HEIGHT_INCHES, LEGEND_INCHES = 5.6, 4.9, 0.6
+"""Of a figure, and what it is higher by with a legend."""
 
-FRAME = (0.25, 0.22, 0.58, 0.58)
-"""Left, bottom, width and height of the map in the figure; nuclei stand left of it and below."""
+FRAME = (1.4, 1.25, 3.25, 3.25)
+"""Left, bottom, width and height of the map, inches; nuclei stand left of it and below."""
 
-TILE = FRAME[2] / 7
-"""Side of a nucleus beside the map."""
+TILE = FRAME[2] / N_TILES
+"""Side of a nucleus beside the map, inches."""
 
-GAP = 0.075
-"""Between the map and the nuclei along it, where the numbers stand."""
+GAP = 0.42
+"""Between the map and the nuclei along it, where the numbers stand, inches."""
 
 N_ARROWS = 9
 """Along each axis."""
@@ -63,16 +64,18 @@ def response_figure(found: ResponseMap, last_layer: int, titles: Mapping[int, st
     classes : sequence of str
         Of the model.
     """
-    figure, axes = _framed()
-    names = [neuron_name(place, last_layer, titles, classes) for place in found.inputs]
+    figure, axes = _framed(HEIGHT_INCHES)
+    units = ["no unit" if place.layer else "SD of the prior" for place in found.inputs]
+    inputs = (neuron_name(place, last_layer, titles, classes) for place in found.inputs)
+    names = [f"{of_input} ({unit})" for of_input, unit in zip(inputs, units, strict=True)]
     name = neuron_name(found.neuron, last_layer, titles, classes)
     if len(found.inputs) == 1:
         _draw_curve(axes, found)
     else:
         _draw_map(figure, axes, found)
-        _draw_tiles(figure, found.axes[1], found.tiles[1], "left")
+        _draw_tiles(figure, found.tiles[1], "left")
         _label_left(figure, names[1])
-    _draw_tiles(figure, found.axes[0], found.tiles[0], "below")
+    _draw_tiles(figure, found.tiles[0], "below")
     _label_below(figure, names[0])
     axes.set_title(plain(f"Response of {name}"), fontsize=10)
     return figure
@@ -84,10 +87,16 @@ def fixed_words(fixed: Mapping[str, float]) -> str:
     return f"Held at the population's median: {held}." if held else ""
 
 
-def _framed() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(SIDE_INCHES, SIDE_INCHES))
+def _framed(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH_INCHES, height))
     FigureCanvasAgg(figure)
-    return figure, figure.add_axes(FRAME)
+    return figure, _axes(figure, *FRAME)
+
+
+def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes at a place in inches."""
+    all_width, all_height = figure.get_size_inches()
+    return figure.add_axes((left / all_width, bottom / all_height, width / all_width, height / all_height))
 
 
 def _draw_curve(axes: Axes, found: ResponseMap) -> None:
@@ -110,7 +119,7 @@ def _draw_map(figure: Figure, axes: Axes, found: ResponseMap) -> None:
     axes.clabel(lines, np.asarray(lines.levels)[1::2], fontsize=7, fmt="%.3g")
     _draw_arrows(axes, found)
     left, bottom, width, height = FRAME
-    bar = figure.colorbar(filled, cax=figure.add_axes((left + width + 0.02, bottom, 0.025, height)))
+    bar = figure.colorbar(filled, cax=_axes(figure, left + width + 0.12, bottom, 0.14, height))
     bar.set_label("response (no unit)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
 
@@ -126,30 +135,33 @@ def _draw_arrows(axes: Axes, found: ResponseMap) -> None:
     axes.quiver(x[columns], y[rows], right / longest, up / longest, color="0.3", scale=13, width=0.005, pivot="mid")
 
 
-def _draw_tiles(figure: Figure, axis: NDArray[np.float64], tiles: NDArray[np.float32], where: str) -> None:
+def _draw_tiles(figure: Figure, tiles: NDArray[np.float32], where: str) -> None:
     """Draw nuclei along an axis of the map, each at its value."""
     left, bottom, width, height = FRAME
     if where == "below":
-        place, row, extent = (left, bottom - GAP - TILE, width, TILE), np.concatenate(tiles, axis=1), (0, 7, 0, 1)
+        axes = _axes(figure, left, bottom - GAP - TILE, width, TILE)
+        row, extent = np.concatenate(tiles, axis=1), (0, N_TILES, 0, 1)
     else:
-        row, extent = np.concatenate(tiles[::-1], axis=0), (0, 1, 0, 7)
-        place = (left - GAP - TILE, bottom, TILE, height)
-    axes = figure.add_axes(place)
+        axes = _axes(figure, left - GAP - TILE, bottom, TILE, height)
+        row, extent = np.concatenate(tiles[::-1], axis=0), (0, 1, 0, N_TILES)
     axes.imshow(row, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto", interpolation="nearest")
     axes.set(xticks=[], yticks=[])
-    axes.set_label(f"nuclei at {', '.join(f'{value:.2f}' for value in tile_positions(axis))}")
 
 
 def _label_below(figure: Figure, name: str) -> None:
     left, bottom, width, _ = FRAME
-    figure.text(left + width / 2, bottom - GAP - TILE - 0.02, plain(name), ha="center", va="top", fontsize=10)
+    _write(figure, left + width / 2, bottom - GAP - TILE - 0.1, name, ha="center", va="top")
 
 
 def _label_left(figure: Figure, name: str) -> None:
     left, bottom, _, height = FRAME
-    figure.text(
-        left - GAP - TILE - 0.02, bottom + height / 2, plain(name), ha="right", va="center", rotation=90, fontsize=10
-    )
+    _write(figure, left - GAP - TILE - 0.1, bottom + height / 2, name, ha="right", va="center", rotation=90)
+
+
+def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
+    """Write at a place in inches."""
+    width, height = figure.get_size_inches()
+    figure.text(x / width, y / height, plain(text), fontsize=10, **style)
 
 
 def decision_figure(found: DecisionMap, bundle: ModelBundle, titles: Mapping[int, str], name: str) -> Figure:
@@ -166,7 +178,7 @@ def decision_figure(found: DecisionMap, bundle: ModelBundle, titles: Mapping[int
     name : str
         What the head is called in the title.
     """
-    figure, axes = _framed()
+    figure, axes = _framed(HEIGHT_INCHES + LEGEND_INCHES)
     x, y = found.axes
     states, classes = found.states, bundle.info.classes
     for k in range(len(classes)):
@@ -182,18 +194,14 @@ def decision_figure(found: DecisionMap, bundle: ModelBundle, titles: Mapping[int
         handles.append(Patch(facecolor=UNDEFINED_COLOUR, hatch="///", label="undefined"))
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     axes.set_title(plain(fill(name, 60)), fontsize=10)
-    _draw_tiles(figure, x, found.tiles[0], "below")
-    _draw_tiles(figure, y, found.tiles[1], "left")
+    _draw_tiles(figure, found.tiles[0], "below")
+    _draw_tiles(figure, found.tiles[1], "left")
     _label_below(figure, f"{latent_label(found.latents[0], titles)} (SD of the prior)")
     _label_left(figure, f"{latent_label(found.latents[1], titles)} (SD of the prior)")
     left, bottom, width, height = FRAME
+    middle, above = (left + width / 2) / WIDTH_INCHES, (bottom + height + 0.35) / (HEIGHT_INCHES + LEGEND_INCHES)
     figure.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(left + width / 2, bottom + height + 0.06),
-        ncols=3,
-        fontsize=8,
-        frameon=False,
+        handles=handles, loc="lower center", bbox_to_anchor=(middle, above), ncols=3, fontsize=8, frameon=False
     )
     return figure
 
