@@ -192,6 +192,12 @@ def test_a_model_with_nothing_that_can_be_read(bundle):
     assert relevant_latents(subject) == list(range(32))
 
 
+def test_latents_of_the_formula_come_before_the_others(bundle):
+    found = relevant_latents(Subject(with_formulas(bundle, "z9 - 0.1*z2")))
+    assert found[:2] == [9, 2]
+    assert set(found) == {0, 1, 2, 9}
+
+
 def test_constant_latents(bundle, drawn):
     bundle.population.latents[:] = 0.5
     subject = Subject(bundle)

@@ -407,8 +407,11 @@ def traversal_section(subject: Subject) -> Section:
 
 
 def relevant_latents(subject: Subject) -> list[int]:
-    """Return the latents that the readable heads read, those that matter most first; without such heads the active."""
-    found = [i for head in subject.readable for i in important_latents(subject.bundle, head)]
+    """Return the latents of the formula, then those of the sparse head, those that matter most first.
+
+    Without such heads all that say something of the crop.
+    """
+    found = [i for head in reversed(subject.readable) for i in important_latents(subject.bundle, head)]
     return list(dict.fromkeys(found)) if subject.readable else list(active_latents(subject.bundle))
 
 
