@@ -32,6 +32,7 @@ def test_the_shipped_bundle_is_whole():
     assert len(bundle.population.latents) >= 2000
     assert bundle.population.quantiles.shape[1] == bundle.info.n_latents
     assert len(bundle.info.heads["symbolic"].front) > 1
-    for head in bundle.info.heads.values():
-        assert len(head.runs) == 10
+    for name, head in bundle.info.heads.items():
+        assert len(head.runs) == (20 if name == "symbolic" else 10)
+    assert all(latent.name and not latent.name.startswith("z") for latent in bundle.info.latents)
     assert all(figure.command for figure in bundle.info.figures)

@@ -124,16 +124,25 @@ class EpochFinished(Progressed):
     figures: tuple[tuple[str, float], ...]
 
 
-def watched(job: Job[T], watch: Callable[[Event], None]) -> Job[T]:
-    """Pass a job's events on, and show each to ``watch`` first; closing this closes the job."""
+def mapped(job: Job[T], change: Callable[[Event], Event]) -> Job[T]:
+    """Pass a job's events on as ``change`` makes them; closing this closes the job."""
     with closing(job):
         while True:
             try:
                 event = next(job)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
-            watch(event)
-            yield event
+            yield change(event)
+
+
+def watched(job: Job[T], watch: Callable[[Event], None]) -> Job[T]:
+    """Pass a job's events on, and show each to ``watch`` first; closing this closes the job."""
+
+    def seen(event: Event) -> Event:
+        watch(event)
+        return event
+
+    return mapped(job, seen)
 
 
 def finish(job: Job[T], progress: Callable[[Event], None] | None = None) -> T:

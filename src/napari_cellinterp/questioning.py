@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from napari_cellinterp.config import PATCH_PX, AuditConfig, HeadName, ScaleConfig
 from napari_cellinterp.errors import PatchesError, QuestionError
-from napari_cellinterp.events import FileWritten, Progressed, Warned
+from napari_cellinterp.events import FileWritten, Progressed, Warned, mapped
 from napari_cellinterp.explain.audit import AuditCrops, audit
 from napari_cellinterp.explain.audit_report import write_html, write_json
 from napari_cellinterp.explain.central import nuclei_of_crops
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_cellinterp.events import Job
+    from napari_cellinterp.events import Event, Job
     from napari_cellinterp.explain.audit import Audit
 
     T = TypeVar("T")
@@ -136,13 +135,11 @@ def _latents(bundle: ModelBundle) -> tuple[list[int], list[int]]:
 
 def _part(job: Job[T], i: int, n: int) -> Job[T]:
     """Pass a job on as the i-th part of n that are counted together."""
-    with closing(job):
-        while True:
-            try:
-                event = next(job)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            yield Progressed(i * event.total + event.done, n * event.total) if isinstance(event, Progressed) else event
+
+    def count(event: Event) -> Event:
+        return Progressed(i * event.total + event.done, n * event.total) if isinstance(event, Progressed) else event
+
+    return mapped(job, count)
 
 
 def explain_job(model: str | Path | ModelBundle, folder: Path) -> Job[Path]:
