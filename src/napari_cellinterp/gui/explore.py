@@ -186,8 +186,8 @@ class ExploreWidget(QWidget):
     def _show_theme(self) -> None:
         colour = get_theme(self._viewer.theme).text.as_hex()
         self.track.plot.set_colour(colour)
-        for strip in (self.latents.strip, self.compare.strip):
-            strip.set_colour(colour)
+        for painted in (self.latents.scores, self.latents.strip, self.compare.strip):
+            painted.set_colour(colour)
 
     def _build(self) -> None:
         self._pages, empty, full = QStackedWidget(), QWidget(), QWidget()

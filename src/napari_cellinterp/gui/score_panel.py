@@ -25,49 +25,72 @@ HELP = {
     "dense": "The dense network's score of these latents.",
     "cnn": "The CNN reads pixels: this is its score of the decoded image, which is blurred, not of the crop.",
 }
+NUMBER_PX, STATE_PX = 64, 100
+"""Width of the number and of the label."""
+
 SMALLEST_REACH = 3.0
 """The bar reaches at least so far to each side of the threshold."""
 
 
-class ScoreBar(QWidget):
-    """A bar from the threshold in the middle to a score; a tick where the nucleus itself was."""
+class ScoreLine(QWidget):
+    """A bar from the threshold to a score, the number and the label; a tick where the nucleus itself was.
+
+    All of it is painted here: labels that change would have the whole dock laid out anew, at each step of a drag.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setMinimumWidth(80)
+        self.setMinimumWidth(80 + NUMBER_PX + STATE_PX)
+        self.number, self.state = "", ""
         self._score, self._start, self._reach, self._colour = 0.0, 0.0, SMALLEST_REACH, UNDEFINED_COLOUR
+        self._text_colour = "#909090"
 
     def sizeHint(self) -> QSize:
         """As high as a line of text."""
-        return QSize(90, 16)
+        return QSize(260, 20)
 
-    def show_score(self, score: float, start: float, colour: str) -> None:
-        """Show a score, and the nucleus's own one."""
-        self._score, self._start, self._colour = score, start, colour
+    def set_colour(self, colour: str) -> None:
+        """Write in a colour that can be read on the background."""
+        self._text_colour = colour
+        self.update()
+
+    def show_score(self, score: float, start: float, state: str, colour: str) -> None:
+        """Show a score and its state, and the nucleus's own score."""
+        self.number = f"{score:+.2f}" if np.isfinite(score) else "n/a"
+        self.state, self._colour, self._score, self._start = state, colour, score, start
         self._reach = max(SMALLEST_REACH, 1.25 * abs(start) if np.isfinite(start) else 0)
         self.update()
 
     def paintEvent(self, event: object) -> None:
-        """Draw the bar, the threshold and the tick."""
+        """Draw the bar, the threshold, the tick and the texts."""
         painter = QPainter(self)
-        middle, height = self.width() / 2, self.height()
+        width, height = self.width() - NUMBER_PX - STATE_PX, self.height()
+        self._paint_bar(painter, width, height)
+        painter.setPen(QColor(self._text_colour))
+        right, left = (
+            side | Qt.AlignmentFlag.AlignVCenter for side in (Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft)
+        )
+        painter.drawText(QRectF(width, 0, NUMBER_PX - 10, height), right, self.number)
+        painter.fillRect(QRectF(width + NUMBER_PX, height / 2 - 5, 10, 10), QColor(self._colour))
+        painter.drawText(QRectF(width + NUMBER_PX + 16, 0, STATE_PX - 16, height), left, self.state)
+
+    def _paint_bar(self, painter: QPainter, width: float, height: float) -> None:
         if np.isfinite(self._score):
-            x = self._x(self._score)
-            painter.fillRect(QRectF(min(x, middle), 3, abs(x - middle), height - 6), QColor(self._colour))
+            x = self._x(self._score, width)
+            painter.fillRect(QRectF(min(x, width / 2), 4, abs(x - width / 2), height - 8), QColor(self._colour))
         painter.setPen(QPen(QColor("#909090"), 1))
-        painter.drawLine(QPointF(middle, 0), QPointF(middle, height))
+        painter.drawLine(QPointF(width / 2, 1), QPointF(width / 2, height - 1))
         if np.isfinite(self._start):
             painter.setPen(QPen(QColor("#909090"), 2, Qt.PenStyle.DotLine))
-            painter.drawLine(QPointF(self._x(self._start), 1), QPointF(self._x(self._start), height - 1))
+            painter.drawLine(QPointF(self._x(self._start, width), 2), QPointF(self._x(self._start, width), height - 2))
 
-    def _x(self, score: float) -> float:
-        share = min(max(score / self._reach, -1), 1)
-        return self.width() / 2 * (1 + share)
+    def _x(self, score: float, width: float) -> float:
+        return width / 2 * (1 + min(max(score / self._reach, -1), 1))
 
 
 class ScorePanel(QWidget):
-    """One line a head: its name, a bar, its score and its label."""
+    """One line a head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,25 +98,29 @@ class ScorePanel(QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(8)
         self._grid.setColumnStretch(1, 1)
-        self._rows: dict[str, tuple[ScoreBar, QLabel, QLabel]] = {}
+        self._lines: dict[str, ScoreLine] = {}
         self._classes: Sequence[str] = ()
         self._start: dict[str, float] = {}
+        self._text_colour = "#909090"
+
+    def set_colour(self, colour: str) -> None:
+        """Write in a colour that can be read on the background."""
+        self._text_colour = colour
+        for line in self._lines.values():
+            line.set_colour(colour)
 
     def set_heads(self, heads: Sequence[str], classes: Sequence[str]) -> None:
         """List the heads that a model has."""
         while self._grid.count():
             self._grid.takeAt(0).widget().deleteLater()
-        self._rows, self._classes = {}, classes
+        self._lines, self._classes = {}, classes
         for row, head in enumerate(name for name in TITLES if name in heads):
-            title, bar, score, label = QLabel(TITLES[head]), ScoreBar(), QLabel(), QLabel()
-            for widget in (title, bar, score):
+            title, line = QLabel(TITLES[head]), ScoreLine()
+            line.set_colour(self._text_colour)
+            for column, widget in enumerate((title, line)):
                 widget.setToolTip(HELP[head])
-            score.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            score.setMinimumWidth(44)
-            label.setMinimumWidth(94)
-            for column, widget in enumerate((title, bar, score, label)):
                 self._grid.addWidget(widget, row, column)
-            self._rows[head] = bar, score, label
+            self._lines[head] = line
 
     def set_start(self, scores: Mapping[str, Array]) -> None:
         """Keep the scores of the nucleus itself, to compare with."""
@@ -101,15 +128,13 @@ class ScorePanel(QWidget):
 
     def show_scores(self, scores: Mapping[str, Array]) -> None:
         """Show the scores of one nucleus, (1, n_scores) each."""
-        for head, (bar, number, label) in self._rows.items():
-            value, (state, colour) = deciding_score(scores[head][0]), state_of(scores[head], self._classes)
-            bar.show_score(value, self._start.get(head, np.nan), colour)
-            number.setText(f"{value:+.2f}" if np.isfinite(value) else "n/a")
-            label.setText(f'<span style="color:{colour}">■</span> {state}')
+        for head, line in self._lines.items():
+            score, start = deciding_score(scores[head][0]), self._start.get(head, np.nan)
+            line.show_score(score, start, *state_of(scores[head], self._classes))
 
     def texts(self) -> dict[str, tuple[str, str]]:
         """Return what is shown: score and label of each head."""
-        return {head: (number.text(), label.text().rsplit("> ")[-1]) for head, (_, number, label) in self._rows.items()}
+        return {head: (line.number, line.state) for head, line in self._lines.items()}
 
 
 def deciding_score(scores: Array) -> float:
