@@ -27,6 +27,9 @@ PAPER_RANGE = (-3.0, 3.0)
 POPULATION_SHARES = (0.001, 0.999)
 """The range is widened to these quantiles of the population."""
 
+BATCH = 64
+"""Images decoded in one pass; those of larger ones fall out of the cache."""
+
 TICK_SHARES = (0.05, 0.5, 0.95)
 """Quantiles of each state that are marked on a slider."""
 
@@ -157,7 +160,8 @@ def decode(bundle: ModelBundle, latents: Array) -> Traversal:
 @torch.inference_mode()
 def decode_images(bundle: ModelBundle, latents: Array) -> Array:
     """Decode latents (n, n_latents) to images (n, n_channels, 64, 64) in [0, 1]."""
-    images: Array = bundle.decoder(torch.from_numpy(np.ascontiguousarray(latents, np.float32))).numpy()
+    batches = torch.split(torch.from_numpy(np.ascontiguousarray(latents, np.float32)), BATCH)
+    images: Array = torch.cat([bundle.decoder(batch) for batch in batches]).numpy()
     return images
 
 
