@@ -176,6 +176,8 @@ def test_smallest_flips_and_going_there(picked, bundle, crop, classification, ro
         found = counterfactual(bundle, "symbolic", crop, picked.inquiry.epsilons[space], space)
         assert "would call it interphase" in page.sentence.text()
         assert f"{found.scores_after[0]:+.2f}" in page.sentence.text()
+        clipped = f"{found.clipped_share:.0%} of the pixels stop at 0 or 1"
+        assert (clipped in page.sentence.text()) == (space == "image" and found.clipped_share > 0)
         np.testing.assert_allclose(pixels(picked, AFTER[space]), found.after[0], atol=1e-5)
         np.testing.assert_allclose(pixels(picked, DIFFERENCE[space]), found.difference[0], atol=1e-5)
     np.testing.assert_array_equal(pixels(picked, BEFORE), crop[0])

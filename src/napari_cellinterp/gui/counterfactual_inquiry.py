@@ -154,11 +154,17 @@ def sentence(head: HeadName, found: Counterfactual, flip: Flip | None, classes: 
         return f"{at} the {who}'s score is undefined; before, it calls the nucleus {before}."
     score, was = _deciding(found.scores_after, found.state_after), _deciding(found.scores_before, found.state)
     if found.state_after != found.state:
-        return f"{at} the {who} would call it {classes[found.state_after]} (score {score}), not {before} ({was})."
-    ahead = "" if flip is None else f" {_ahead(flip, found)}"
+        after = classes[found.state_after]
+        return f"{at} the {who} would call it {after} (score {score}), not {before} ({was}).{_clipped(found)}"
+    ahead = ("" if flip is None else f" {_ahead(flip, found)}") + _clipped(found)
     if found.epsilon == 0:
         return f"Unchanged, the {who} calls it {before} (score {score}).{ahead}"
     return f"{at} the {who} still calls it {before} (score {score}, {was} before).{ahead}"
+
+
+def _clipped(found: Counterfactual) -> str:
+    """Say how many pixels couldn't go as far as epsilon; nothing where all could, or latents were changed."""
+    return f" {found.clipped_share:.0%} of the pixels stop at 0 or 1 before that." if found.clipped_share > 0 else ""
 
 
 def _ahead(flip: Flip, found: Counterfactual) -> str:
