@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -104,7 +105,7 @@ class ComparePage(QWidget):
         active = self._questioned.order
         most = sorted(active, key=lambda i: -abs(float(b[i] - a[i])))[:N_DIFFERENCES]
         rows = "".join(
-            f"<tr><td>{self._questioned.titles[i]} (z{i})</td><td align=right>{a[i]:+.2f}</td>"
+            f"<tr><td>{escape(self._questioned.titles[i])} (z{i})</td><td align=right>{a[i]:+.2f}</td>"
             f"<td align=right>{b[i]:+.2f}</td><td align=right><b>{b[i] - a[i]:+.2f}</b></td></tr>"
             for i in most
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,7 +27,6 @@ MAX_LINES = 5
 """So many latents are drawn: those that come first in the list."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8a000")
-LEGEND_SIDE = "; "
 
 
 class Track(NamedTuple):
@@ -139,9 +139,10 @@ class TrackPage(QWidget):
     def show_titles(self) -> None:
         """Name the lines as the latents are called now."""
         if self._questioned is not None:
+            titles = [escape(self._questioned.titles[i]).replace(" ", "&nbsp;") for i in self._chosen()]
             parts = [
-                f'<span style="color:{colour}">■</span> {self._questioned.titles[i]}'
-                for colour, i in zip(COLOURS, self._chosen(), strict=False)
+                f'<span style="color:{colour}">■</span>&nbsp;{title}'
+                for colour, title in zip(COLOURS, titles, strict=False)
             ]
             self.legend.setText(" &nbsp; ".join(parts))
 
