@@ -203,7 +203,7 @@ def _classify_movie(
     yield ScaleChosen(scale.zoom, scale.reason)
     if scale.warning:
         yield Warned("scale", scale.warning)
-    scores = yield from score_nuclei(movie, nuclei.tracks, config.movie.channel, scale.zoom, classifier)
+    scores, latents = yield from score_nuclei(movie, nuclei.tracks, config.movie.channel, scale.zoom, classifier)
     watch.stage("crop_and_classify")
     yield from _warn_of_flags(scores["flag"])
     return Classification(
@@ -214,6 +214,7 @@ def _classify_movie(
         bundle_name=bundle.info.name,
         bundle_hash=bundle.hash,
         head=config.head,
+        latents=latents,
         scale_reason=scale.reason,
         seconds=watch.seconds,
     )
@@ -258,7 +259,7 @@ def _warn_of_flags(flags: pd.Series[str]) -> Iterator[Warned]:
 
 def score_nuclei(
     movie: Movie, tracks: TrackTable, channel: int, zoom: float, classifier: Classifier
-) -> Job[pd.DataFrame]:
+) -> Job[tuple[pd.DataFrame, NDArray[np.float32]]]:
     """Crop, encode and score nuclei whose positions are known: the fast inner part of the main job.
 
     Parameters
@@ -278,25 +279,30 @@ def score_nuclei(
     -------
     pandas.DataFrame
         Scores of each row of the track table, in its order.
+    (n, n_latents) float32
+        Their latents.
     """
     channels = range(channel, channel + classifier.bundle.info.n_channels)
     movie.check_channel(channels[-1])
 
-    def score(block: tuple[int, NDArray[np.float32]]) -> tuple[int, pd.DataFrame]:
+    def score(block: tuple[int, NDArray[np.float32]]) -> tuple[int, pd.DataFrame, NDArray[np.float32]]:
         frame, raw = block
-        return frame, score_columns(classifier(normalise(raw)), classifier.bundle.info.classes)
+        scores = classifier(normalise(raw))
+        return frame, score_columns(scores, classifier.bundle.info.classes), scores.latents
 
-    parts = []
+    tables: list[pd.DataFrame] = []
+    latents: list[NDArray[np.float32]] = []
     blocks = raw_blocks(movie, tracks, channels, zoom)
     n_threads = torch.get_num_threads()
     try:
         # Several blocks side by side, each on one core: faster than one block whose layers wait for all cores.
-        for frame, scores in in_threads(score, blocks, n_threads, partial(torch.set_num_threads, 1)):
-            parts.append(scores)
-            yield FrameClassified(frame + 1, movie.n_frames, len(scores))
+        for frame, table, codes in in_threads(score, blocks, n_threads, partial(torch.set_num_threads, 1)):
+            tables.append(table)
+            latents.append(codes)
+            yield FrameClassified(frame + 1, movie.n_frames, len(table))
     finally:
         torch.set_num_threads(n_threads)
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(tables, ignore_index=True), np.concatenate(latents)
 
 
 def export_patches_job(

@@ -15,6 +15,9 @@ from napari_cellinterp import workflows
 from napari_cellinterp.events import FrameSearched, Warned
 from napari_cellinterp.gui.classify import ClassifyWidget
 from napari_cellinterp.gui.layers import SELECTED, STATES, TRACKS
+from napari_cellinterp.models.bundle import load_bundle
+from napari_cellinterp.models.expression import Expression
+from napari_cellinterp.relabelling import relabel
 
 pytestmark = pytest.mark.viewer
 
@@ -110,6 +113,25 @@ def test_again_replaces_its_layers(classified, run, viewer):
     assert [layer.name for layer in viewer.layers] == ["cells", "cells states", "cells tracks"]
     assert not set(first[1:]) & set(viewer.layers)
     assert_shows(classified, classified.session.classification)
+
+
+def test_other_states_of_the_same_nuclei(classified, model_path, viewer):
+    session = classified.session
+    before, layers = session.classification, list(viewer.layers)
+    session.select(3)
+    after = relabel(before, load_bundle(str(model_path)), Expression.parse("z1 - 0.5"))
+    assert 0 < (after.rows["state"] != before.rows["state"]).sum()
+    colours = classified.layers.layer(TRACKS).track_colors.copy()
+    session.relabel(after)
+    assert [layer for layer in viewer.layers if layer.name != SELECTED] == layers
+    assert_shows(classified, after)
+    assert (classified.layers.layer(TRACKS).track_colors != colours).any()
+    assert session.row == 3
+    state = after.rows["state"].iloc[3]
+    assert state in classified.nucleus.facts["State"].text()
+    assert "z1 - 0.5" in classified.states.about.text()
+    session.relabel(before)
+    assert_shows(classified, before)
 
 
 @pytest.mark.parametrize("kind", ["labels", "tracked labels", "tracks", "points"])

@@ -40,7 +40,9 @@ def classification():
             "flag": ["", "", "", "not_finite"],
         }
     )
-    return Classification(rows, ("interphase", "metaphase"), masks, 1.0, "tiny", "0" * 64, "sparse")
+    return Classification(
+        rows, ("interphase", "metaphase"), masks, 1.0, "tiny", "0" * 64, "sparse", np.zeros((4, 2), np.float32)
+    )
 
 
 def test_states_round_trip_with_legend_and_scale(classification, tmp_path):
@@ -64,7 +66,16 @@ def test_states_round_trip_with_legend_and_scale(classification, tmp_path):
 def test_a_movie_of_one_frame_keeps_its_time_axis(classification, tmp_path):
     masks = FoundMasks((1, 20, 30))
     masks.set_frame(0, classification.masks.frame(0))
-    single = Classification(classification.rows[:2], classification.classes, masks, 1.0, "tiny", "0" * 64, "sparse")
+    single = Classification(
+        classification.rows[:2],
+        classification.classes,
+        masks,
+        1.0,
+        "tiny",
+        "0" * 64,
+        "sparse",
+        np.zeros((4, 2), np.float32),
+    )
     write_states(single, tmp_path / "s.ome.tif")
     assert tifffile.imread(tmp_path / "s.ome.tif").reshape(1, 20, 30).max() == 1
 

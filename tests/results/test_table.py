@@ -83,7 +83,7 @@ def classification() -> Classification:
     masks.set_frame(0, np.array([[5, 5, 0, 0], [0, 9, 9, 4]]))
     masks.set_frame(2, np.array([[1, 0, 2, 2], [70_000, 0, 0, 0]]))
     rows = classification_rows(table, score_columns(scores([-1, 0, 2, np.nan, -3]), CLASSES))
-    return Classification(rows, CLASSES, masks, 1.0, "tiny", "0" * 64, "dense", {})
+    return Classification(rows, CLASSES, masks, 1.0, "tiny", "0" * 64, "dense", np.zeros((len(rows), 2), np.float32))
 
 
 def test_states_are_painted_from_1_and_undefined_ones_not_at_all(classification):
@@ -103,7 +103,9 @@ def test_counts(classification):
 
 def test_counts_leave_out_undefined_where_there_is_none(classification):
     rows = classification.rows.iloc[:2]
-    some = Classification(rows, CLASSES, classification.masks, 1.0, "tiny", "", "dense", {})
+    some = Classification(
+        rows, CLASSES, classification.masks, 1.0, "tiny", "", "dense", np.zeros((len(rows), 2), np.float32)
+    )
     assert some.counts() == {"interphase": 1, "metaphase": 1}
 
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QScrollArea, QTabWidget, QVBoxLayout, QW
 from napari_cellinterp.errors import CellInterpError
 from napari_cellinterp.events import FileWritten
 from napari_cellinterp.gui.gallery import GalleryPage
+from napari_cellinterp.gui.links import Links
 from napari_cellinterp.gui.notices import show_problem
 from napari_cellinterp.gui.nucleus_page import NucleusPage
 from napari_cellinterp.gui.run_bar import RunBar
@@ -117,14 +118,17 @@ class ClassifyWidget(QWidget):
         self.states.export_wanted.connect(self._choose_folder)
         self.gallery.row_clicked.connect(self.selection.go_to)
         session, viewer = self.session, self._viewer
-        session.classified.connect(self._show_result)
-        session.selected.connect(self._show_selected)
-        session.status_changed.connect(self._show_status)
-        viewer.events.theme.connect(self._show_theme)
-        self.selection.frame_changed.connect(self._show_frame)
-        self.selection.clicked.connect(self._on_clicked)
-        links = _Links(self)
-        self.destroyed.connect(lambda: links.cut())  # Qt itself would hold a bound method only weakly
+        links = Links(self)
+        links.at_end(self.selection.leave)
+        links.tie(session.classified, self._show_result)
+        links.tie(session.relabelled, self._show_relabelled)
+        links.tie(session.selected, self._show_selected)
+        links.tie(session.status_changed, self._show_status)
+        links.tie(viewer.events.theme, self._show_theme)
+        links.tie(self.selection.frame_changed, self._show_frame)
+        links.tie(self.selection.clicked, self._on_clicked)
+        for end in (self._jobs.drop, self._exports.drop, self.gallery.stop, self.setup.disconnect_viewer):
+            links.at_end(end)
 
     def _show_ready(self) -> None:
         self.run_bar.set_can_run(self.setup.is_ready)
@@ -143,6 +147,12 @@ class ClassifyWidget(QWidget):
             self.tabs.setTabEnabled(index, there)
         self.states.show_result()
         self.gallery.show_result()
+        self._show_frame()
+
+    def _show_relabelled(self) -> None:
+        self.states.show_result()
+        self.gallery.refresh()
+        self.nucleus.show_selected()
         self._show_frame()
 
     def _show_selected(self) -> None:
@@ -199,28 +209,6 @@ class ClassifyWidget(QWidget):
     def _end_export(self, status: str) -> None:
         self.states.export_button.setEnabled(True)
         self.session.status = status
-
-
-class _Links:
-    """Undoes what ties a widget to its viewer and session; outlives the widget, which Qt may delete first."""
-
-    def __init__(self, widget: ClassifyWidget) -> None:
-        self._widget = widget
-
-    def cut(self) -> None:
-        widget = self._widget
-        viewer, session = widget._viewer, widget.session
-        for jobs in (widget._jobs, widget._exports):
-            jobs.drop()
-        widget.gallery.stop()
-        widget.setup.disconnect_viewer()
-        viewer.events.theme.disconnect(widget._show_theme)
-        widget.selection.leave()
-        widget.selection.frame_changed.disconnect(widget._show_frame, missing_ok=True)
-        widget.selection.clicked.disconnect(widget._on_clicked, missing_ok=True)
-        session.classified.disconnect(widget._show_result, missing_ok=True)
-        session.selected.disconnect(widget._show_selected, missing_ok=True)
-        session.status_changed.disconnect(widget._show_status, missing_ok=True)
 
 
 def _scrolled(page: QWidget) -> QScrollArea:

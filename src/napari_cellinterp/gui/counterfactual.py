@@ -24,6 +24,7 @@ from napari_cellinterp.gui.counterfactual_page import CounterfactualPage
 from napari_cellinterp.gui.counterfactual_pictures import AttackPictures
 from napari_cellinterp.gui.counterfactual_questions import Answer, FlipFound, LazyModel, Subject, answer_job, search_job
 from napari_cellinterp.gui.crops import cut_crop
+from napari_cellinterp.gui.links import Links
 from napari_cellinterp.gui.notices import show_problem
 from napari_cellinterp.gui.selection import join_selection
 from napari_cellinterp.gui.worker import Jobs
@@ -286,28 +287,14 @@ class CounterfactualWidget(QWidget):
         self.page.keep.clicked.connect(self.keep_layers)
         self.page.save_png.clicked.connect(lambda: self._choose_file(self.save_figure, ".png"))
         self.page.save_csv.clicked.connect(lambda: self._choose_file(self.save_curves, ".csv"))
-        self.session.classified.connect(self._show_result)
-        self.session.selected.connect(self._show_selected)
-        self._viewer.events.theme.connect(self._show_theme)
-        links = _Links(self)
-        self.destroyed.connect(lambda: links.cut())  # Qt itself would hold a bound method only weakly
-
-
-class _Links:
-    """Undoes what ties a widget to its viewer and session; outlives the widget, which Qt may delete first."""
-
-    def __init__(self, widget: CounterfactualWidget) -> None:
-        self._widget = widget
-
-    def cut(self) -> None:
-        widget = self._widget
-        for jobs in (widget._searching, widget._asking, widget._saving):
-            jobs.drop()
-        widget._viewer.events.theme.disconnect(widget._show_theme)
-        widget.session.classified.disconnect(widget._show_result, missing_ok=True)
-        widget.session.selected.disconnect(widget._show_selected, missing_ok=True)
-        widget.pictures.remove()
-        widget.selection.leave()
+        links = Links(self)
+        links.at_end(self.selection.leave)
+        links.tie(self.session.classified, self._show_result)
+        links.tie(self.session.selected, self._show_selected)
+        links.tie(self._viewer.events.theme, self._show_theme)
+        links.at_end(self.pictures.remove)
+        for jobs in (self._searching, self._asking, self._saving):
+            links.at_end(jobs.drop)
 
 
 def _scrolled(page: QWidget) -> QScrollArea:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari.utils.theme import get_theme
@@ -24,6 +25,7 @@ from napari_cellinterp.gui.compare_page import ComparePage
 from napari_cellinterp.gui.crops import cut_crop
 from napari_cellinterp.gui.exploration import Exploration
 from napari_cellinterp.gui.latents_page import LatentsPage
+from napari_cellinterp.gui.links import Links
 from napari_cellinterp.gui.model_loader import ModelLoader
 from napari_cellinterp.gui.notices import show_problem
 from napari_cellinterp.gui.selection import join_selection
@@ -122,15 +124,21 @@ class ExploreWidget(QWidget):
         except CellInterpError as error:
             self._on_error(error)
             return
-        nucleus = session.nucleus()
-        title = f"track {nucleus['track_id']}, frame {nucleus['frame']}"
-        self.nucleus.setText(f"<b>{title}</b>: {nucleus['state'] or 'undefined'}")
+        title = self._show_title()
         self._pages.setCurrentIndex(1)
         self.latents.show_nucleus()
         self._show_images()
         self.latents.show_strip()
         self.compare.show_nucleus(title, session.classification.head)
         self.track.show_selected()
+
+    def _show_title(self) -> str:
+        nucleus = self.session.nucleus()
+        if nucleus is None:
+            return ""
+        title = f"track {nucleus['track_id']}, frame {nucleus['frame']}"
+        self.nucleus.setText(f"<b>{title}</b>: {nucleus['state'] or 'undefined'}")
+        return title
 
     def _show_images(self) -> None:
         """Show crop, reconstruction and changed image beside the movie."""
@@ -248,36 +256,21 @@ class ExploreWidget(QWidget):
         self.latents.renamed.connect(self._rename)
         self.track.frame_wanted.connect(self.selection.layers.go_to)
         self.compare.latents_wanted.connect(self._take_latents)
-        session.classified.connect(self._show_result)
-        session.selected.connect(self._show_selected)
-        viewer.events.theme.connect(self._show_theme)
+        links = Links(self)
+        links.at_end(self.selection.leave)
+        links.tie(session.classified, self._show_result)
+        links.tie(session.relabelled, self._show_title)
+        links.tie(session.selected, self._show_selected)
+        links.tie(viewer.events.theme, self._show_theme)
+        for end in (self._loader.drop, self.track.drop):
+            links.at_end(end)
         for keys, act in self._keys().items():
             shortcut = QShortcut(QKeySequence(keys.replace("-", "+", 1)), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(act)
             viewer.bind_key(keys, lambda _viewer, act=act: act(), overwrite=True)
-        links = _Links(self)
-        self.destroyed.connect(lambda: links.cut())  # Qt itself would hold a bound method only weakly
+            links.at_end(partial(viewer.bind_key, keys, None))
 
     def _take_latents(self, latents: object) -> None:
         self.exploration.jump(latents)
         self.tabs.setCurrentIndex(0)
-
-
-class _Links:
-    """Undoes what ties a widget to its viewer and session; outlives the widget, which Qt may delete first."""
-
-    def __init__(self, widget: ExploreWidget) -> None:
-        self._widget, self._keys = widget, list(widget._keys())
-
-    def cut(self) -> None:
-        widget = self._widget
-        session, viewer = widget.session, widget._viewer
-        widget._loader.drop()
-        widget.track.drop()
-        session.classified.disconnect(widget._show_result, missing_ok=True)
-        session.selected.disconnect(widget._show_selected, missing_ok=True)
-        viewer.events.theme.disconnect(widget._show_theme)
-        for keys in self._keys:
-            viewer.bind_key(keys, None)
-        widget.selection.leave()

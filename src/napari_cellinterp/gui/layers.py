@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,6 +209,18 @@ def tracks_layer(classification: Classification, placement: Placement, movie: Mo
         **placement.transform,
     )
     return layer
+
+
+def show_states(layer: Layer, classification: Classification) -> None:
+    """Show other states of the same nuclei in a layer that we made."""
+    shown = result_of(layer)
+    layer.metadata = layer.metadata | {METADATA_KEY: replace(shown, classification=classification)}
+    if shown.role == STATES:
+        layer.features = _state_features(classification)
+        layer.data = _painted(classification, shown.placement)
+    elif shown.role == TRACKS:
+        layer.features = _track_features(classification, layer.features["row"].to_numpy())
+        layer.color_by = layer.color_by  # else the colours stay those of the states before
 
 
 def selected_layer(

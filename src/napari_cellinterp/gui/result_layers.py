@@ -13,6 +13,7 @@ from napari_cellinterp.gui.layers import (
     placement_of,
     result_of,
     selected_layer,
+    show_states,
     states_layer,
     tracks_layer,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from napari_cellinterp.gui.layers import Placement
     from napari_cellinterp.gui.session import Session
+    from napari_cellinterp.results.table import Classification
 
 
 class ResultLayers:
@@ -62,6 +64,14 @@ class ResultLayers:
         if len(point) == self._viewer.dims.ndim:
             self._viewer.dims.point = point
         self._activate(image)
+
+    def show_relabelled(self, before: Classification) -> None:
+        """Show other states of the same nuclei in the layers that showed those before."""
+        now = self._session.classification
+        for layer in self._viewer.layers:
+            shown = result_of(layer)
+            if shown is not None and shown.classification is before:
+                show_states(layer, now)
 
     def show_selected(self) -> None:
         """Ring the selected nucleus, in all frames of its track."""

@@ -29,6 +29,8 @@ class Session:
 
     classified = Signal()
     """The classification is another one, or gone."""
+    relabelled = Signal(object)
+    """The same nuclei have other states: the classification before."""
     selected = Signal()
     """Another nucleus is selected, or none."""
     status_changed = Signal(str)
@@ -79,6 +81,11 @@ class Session:
         self._row = None
         self.classified.emit()
         self.selected.emit()
+
+    def relabel(self, classification: Classification) -> None:
+        """Take other states of the same nuclei, as `napari_cellinterp.relabelling.relabel` gives them."""
+        before, self.classification = self.classification, classification
+        self.relabelled.emit(before)
 
     def clear(self) -> None:
         """Forget movie and classification."""

@@ -102,9 +102,8 @@ class StatesPage(QWidget):
         axis = TimeAxis.of(movie.frame_interval_min, movie.n_frames)
         self.plot.show_counts(result.counts_over_time(), result.classes, axis)
         n_tracks = result.rows["track_id"].nunique()
-        self.about.setText(
-            f"{n_tracks:,} tracks; {result.head} head of {result.bundle_name}. Scale: {result.scale_reason}."
-        )
+        head = f"formula {result.formula}," if result.formula else f"{result.head} head"
+        self.about.setText(f"{n_tracks:,} tracks; {head} of {result.bundle_name}. Scale: {result.scale_reason}.")
 
     def show_frame(self, frame: int) -> None:
         """Show the counts of a frame."""

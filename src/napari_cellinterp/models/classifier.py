@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What a head says of n patches.
+class Answer:
+    """What a head answers to n nuclei.
 
     Attributes
     ----------
@@ -37,6 +37,27 @@ class Scores:
         Index into the bundle's classes; `UNDEFINED` where the score is.
     probability : (n,) float32
         Of that state, calibrated; NaN where the score is undefined.
+    """
+
+    scores: Array
+    state: NDArray[np.int64]
+    probability: Array
+
+    @property
+    def score(self) -> Array:
+        """The one score, or the winner's, (n,) float32."""
+        if self.scores.shape[1] == 1:
+            return self.scores[:, 0]
+        winner = np.maximum(self.state, 0)
+        return np.where(self.state == UNDEFINED, np.nan, self.scores[np.arange(len(winner)), winner]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Scores(Answer):
+    """What a head answers to n patches, and what else the model says of them.
+
+    Attributes
+    ----------
     latents : (n, n_latents) float32
         Mean of the latents.
     novelty : (n,) float32
@@ -47,21 +68,10 @@ class Scores:
         Mean squared error of the decoded patch, where it was asked for.
     """
 
-    scores: Array
-    state: NDArray[np.int64]
-    probability: Array
     latents: Array
     novelty: Array
     flag: NDArray[np.int8]
     reconstruction_error: Array | None = None
-
-    @property
-    def score(self) -> Array:
-        """The one score, or the winner's, (n,) float32."""
-        if self.scores.shape[1] == 1:
-            return self.scores[:, 0]
-        winner = np.maximum(self.state, 0)
-        return np.where(self.state == UNDEFINED, np.nan, self.scores[np.arange(len(winner)), winner]).astype(np.float32)
 
 
 class Classifier:

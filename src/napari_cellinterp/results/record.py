@@ -25,6 +25,7 @@ def run_record(movie: Movie, classification: Classification, config: ClassifyCon
         "model": classification.bundle_name,
         "bundle_hash": classification.bundle_hash,
         "head": classification.head,
+        **({"formula": classification.formula} if classification.formula else {}),
         "movie": {
             "source": movie.source,
             "shape_tcyx": movie.data.shape,

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from napari_cellinterp.models.novelty import FLAGS
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_cellinterp.models.classifier import Scores
+    from napari_cellinterp.models.classifier import Answer, Scores
     from napari_cellinterp.movies.masks import FrameMasks
     from napari_cellinterp.movies.track_table import TrackTable
+
+Columns = dict[str, NDArray[Any]]
 
 MAX_TABLE_ID = 1 << 24
 """Label ids up to this are looked up in a table of that length; larger ones by search."""
@@ -40,6 +41,10 @@ class Classification:
         Model pixels per movie pixel.
     bundle_name, bundle_hash, head : str
         What classified them.
+    latents : (n, n_latents) float32
+        Mean of the latents of each row; any head but the CNN can score them anew.
+    formula : str
+        What gave the scores, where it isn't the head of the bundle but another formula.
     scale_reason : str
         Where the zoom comes from, in words.
     warnings : dict of str to int
@@ -55,6 +60,8 @@ class Classification:
     bundle_name: str
     bundle_hash: str
     head: str
+    latents: NDArray[np.float32]
+    formula: str = ""
     scale_reason: str = ""
     warnings: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -131,20 +138,26 @@ def paint(labels: NDArray[np.integer], ids: NDArray[np.int64], values: NDArray[n
 
 def score_columns(scores: Scores, classes: tuple[str, ...]) -> pd.DataFrame:
     """Return the columns that a head adds to the track table, one row a nucleus."""
-    names = np.array([*classes, ""], dtype=object)
+    first, several = answer_columns(scores, classes)
     columns: dict[str, object] = {
-        "score": scores.score,
-        "state": names[scores.state],
-        "probability": scores.probability,
+        **first,
         "novelty": scores.novelty,
         "is_novel": scores.flag > 0,
         "flag": np.array(FLAGS, dtype=object)[scores.flag],
+        **several,
     }
-    if scores.scores.shape[1] > 1:
-        columns |= {f"score_{name}": scores.scores[:, i] for i, name in enumerate(classes)}
     if scores.reconstruction_error is not None:
         columns["reconstruction_error"] = scores.reconstruction_error
     return pd.DataFrame(columns)
+
+
+def answer_columns(answer: Answer, classes: tuple[str, ...]) -> tuple[Columns, Columns]:
+    """Return ``score, state, probability``, and ``score_CLASS`` each where there are several scores."""
+    names = np.array([*classes, ""], dtype=object)
+    first = {"score": answer.score, "state": names[answer.state], "probability": answer.probability}
+    n_scores = answer.scores.shape[1]
+    several = {f"score_{name}": answer.scores[:, i] for i, name in enumerate(classes)} if n_scores > 1 else {}
+    return first, several
 
 
 def classification_rows(tracks: TrackTable, scores: pd.DataFrame) -> pd.DataFrame:
