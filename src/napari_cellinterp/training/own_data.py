@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_cellinterp.config import REFERENCE_DIAMETER_PX, REFERENCE_PIXEL_SIZE_UM, ClassifyConfig
-from napari_cellinterp.errors import PatchesError, TracksError, TrainingError
+from napari_cellinterp.errors import PatchesError, TrainingError
 from napari_cellinterp.events import ScaleChosen, Warned
 from napari_cellinterp.movies.crops import crop_blocks, read_crops
 from napari_cellinterp.movies.detection import claim
@@ -17,6 +17,7 @@ from napari_cellinterp.movies.masks import GivenMasks
 from napari_cellinterp.movies.patches import Patches, patches_from_images
 from napari_cellinterp.movies.scale import choose_scale
 from napari_cellinterp.movies.stack import open_labels, open_movie
+from napari_cellinterp.movies.state_table import read_states
 from napari_cellinterp.movies.tracks import read_tracks
 from napari_cellinterp.training.datasets import UNKNOWN, LabelledCrops
 from napari_cellinterp.training.run import TrainingData
@@ -180,7 +181,7 @@ def _from_folders(path: Path, zoom: float) -> Job[OwnCrops]:
 
 def _from_results(path: Path) -> OwnCrops:
     """Read what `classify --patches` wrote, the states perhaps corrected since."""
-    table = _read_states(path / TABLE_NAME)
+    table = read_states(path / TABLE_NAME)
     with np.load(path / PATCHES_NAME, allow_pickle=False) as archive:
         patches = patches_from_images(archive["x"], 1.0)
         keys = pd.MultiIndex.from_arrays([archive["track_id"], archive["frame"]])
@@ -188,25 +189,10 @@ def _from_results(path: Path) -> OwnCrops:
     return OwnCrops(patches, state, _tracks(path, keys.get_level_values(0).astype(str).to_numpy(str)))
 
 
-def _read_states(path: Path) -> pd.DataFrame:
-    """Read the column ``state`` of a table, by track and frame."""
-    try:
-        table = pd.read_csv(path, dtype={"state": str})
-    except (OSError, ValueError) as error:
-        raise TracksError(f"{path} can't be read: {error}.", "Give a CSV file.") from error
-    missing = [name for name in ("track_id", "frame", "state") if name not in table]
-    if missing:
-        raise TracksError(
-            f"{path} has no column {' or '.join(missing)}; it has: {', '.join(map(str, table.columns))}.",
-            "Give a table with track_id, frame, y, x and state, such as nuclei.csv of cellinterp classify.",
-        )
-    return table.drop_duplicates(["track_id", "frame"]).set_index(["track_id", "frame"])
-
-
 def _from_movie(path: Path, tracks: Path, labels: Path | None, config: ClassifyConfig) -> Job[OwnCrops]:
     movie = open_movie(path, axes=config.movie.axes, frame_interval_min=config.movie.frame_interval_min)
     movie.check_channel(config.movie.channel)
-    states = _read_states(tracks)
+    states = read_states(tracks)
     table = read_tracks(tracks, pixel_size_um=movie.pixel_size_um)
     masks = None if labels is None else GivenMasks(open_labels(labels, movie))
     nuclei = yield from claim(movie, masks, table, config)
