@@ -7,6 +7,7 @@ from napari.layers import Image, Labels, Points, Tracks
 
 from napari_cellinterp.errors import MovieError, TracksError
 from napari_cellinterp.gui.layers import (
+    HIGHLIGHTED,
     frame_position,
     frame_to_world,
     labels_from_layer,
@@ -18,6 +19,7 @@ from napari_cellinterp.gui.layers import (
     tracks_from_layer,
     tracks_layer,
 )
+from napari_cellinterp.gui.outline_layers import outline_layer, show_outlined
 from napari_cellinterp.results.colours import state_colour
 
 PLACE = {"scale": (6, 0.37, 0.37), "units": ("min", "um", "um")}
@@ -178,3 +180,28 @@ def test_positions_there_and_back(classification, movie, simulated):
     layer = selected_layer(classification, placement_of(image, 0), movie, np.array([2]), "selected")
     assert frame_to_world(layer, 3) == pytest.approx(18)
     assert frame_position(layer, (99, *layer.data_to_world((3, 10, 20)))) == pytest.approx((3, 10, 20))
+
+
+@pytest.mark.parametrize("shape", [(5, 160, 192), (5, 2, 160, 192)])
+def test_outlines_are_painted_frame_by_frame(classification, movie, shape, monkeypatch):
+    placement = placement_of(Image(np.zeros(shape, np.uint8)), 0)
+    painted = []
+    real = type(classification).paint
+    monkeypatch.setattr(
+        type(classification), "paint", lambda self, t, values=None: painted.append(t) or real(self, t, values)
+    )
+    values = np.zeros(len(classification), np.uint8)
+    row = classification.frame_rows(3).start + 1
+    values[row] = 2
+    layer = outline_layer(classification, placement, movie, HIGHLIGHTED, values, ["#112233", "#445566"])
+    painted.clear()
+    frame = np.asarray(layer.data[3])
+    assert set(painted) == {3}
+    expected = 2 * (classification.masks.frame(3) == classification.rows["label"].iloc[row])
+    np.testing.assert_array_equal(frame, np.broadcast_to(expected, shape[1:]))
+    assert layer.contour == 2
+    assert result_of(layer).role == HIGHLIGHTED
+    np.testing.assert_allclose(layer.colormap.color_dict[2], np.array([0x44, 0x55, 0x66, 0xFF]) / 255, atol=1e-6)
+    show_outlined(layer, np.where(values, 1, 0), ["#ffffff"])
+    np.testing.assert_array_equal(np.asarray(layer.data[3]) > 0, frame > 0)
+    np.testing.assert_allclose(layer.colormap.color_dict[1], 1)

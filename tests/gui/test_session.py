@@ -100,3 +100,17 @@ def test_knows_no_qt_and_no_torch():
     code = "import sys, napari_cellinterp.gui.session; print({'qtpy', 'napari', 'torch'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
+
+
+def test_highlighting(session, movie, config, classification):
+    said = []
+    session.highlighted.connect(lambda: said.append(session.highlighted_rows.tolist()))
+    session.highlight(np.array([5, 2, 5]))
+    session.highlight(np.array([2, 5]))
+    session.relabel(classification)
+    assert said == [[2, 5]]
+    session.set_result(movie, config, classification)
+    session.clear()
+    assert said == [[2, 5], []]
+    with pytest.raises(IndexError, match="no rows 0 to 3"):
+        session.highlight(np.array([0, 3]))

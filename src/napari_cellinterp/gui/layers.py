@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Points, Tracks
-from napari.utils.colormaps import Colormap, DirectLabelColormap
+from napari.utils.colormaps import Colormap
 from pint import DimensionalityError
 
 from napari_cellinterp.errors import MovieError, TracksError
+from napari_cellinterp.gui.painting import numbered_colours, painted
 from napari_cellinterp.results.colours import UNDEFINED_COLOUR, state_colour
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ METADATA_KEY = "napari-cellinterp"
 """Key of a layer's metadata under which what we know about it is kept."""
 
 STATES, TRACKS, SELECTED = "states", "tracks", "selected nucleus"
+HIGHLIGHTED, DISAGREEMENT = "highlighted nuclei", "disagreement of heads"
 """Roles of the layers that we make."""
 
 FEATURES = ("state", "state_index", "score", "probability", "novelty", "is_novel", "flag", "label")
@@ -41,7 +43,7 @@ class Result:
     Attributes
     ----------
     role : str
-        `STATES`, `TRACKS` or `SELECTED`.
+        `STATES`, `TRACKS`, `SELECTED`, `HIGHLIGHTED` or `DISAGREEMENT`.
     classification : Classification
         What it shows.
     pixel_size_um, frame_interval_min : float or None
@@ -174,12 +176,12 @@ def placement_of(layer: Image, channel: int) -> Placement:
 def states_layer(classification: Classification, placement: Placement, movie: Movie, name: str) -> Labels:
     """Make the Labels layer of states, painted frame by frame when it is looked at."""
     layer = Labels(
-        _painted(classification, placement),
+        painted(classification, classification.state_index, placement),
         name=name,
         opacity=0.5,
         features=_state_features(classification),
-        colormap=_label_colours(classification.classes),
-        metadata={METADATA_KEY: _result(STATES, classification, placement, movie)},
+        colormap=numbered_colours([state_colour(i) for i in range(len(classification.classes))]),
+        metadata={METADATA_KEY: result_mark(STATES, classification, placement, movie)},
         **placement.transform,
     )
     layer.editable = False
@@ -205,7 +207,7 @@ def tracks_layer(classification: Classification, placement: Placement, movie: Mo
         tail_length=8,
         tail_width=2,
         blending="translucent",
-        metadata={METADATA_KEY: _result(TRACKS, classification, placement, movie)},
+        metadata={METADATA_KEY: result_mark(TRACKS, classification, placement, movie)},
         **placement.transform,
     )
     return layer
@@ -217,7 +219,7 @@ def show_states(layer: Layer, classification: Classification) -> None:
     layer.metadata = layer.metadata | {METADATA_KEY: replace(shown, classification=classification)}
     if shown.role == STATES:
         layer.features = _state_features(classification)
-        layer.data = _painted(classification, shown.placement)
+        layer.data = painted(classification, classification.state_index, shown.placement)
     elif shown.role == TRACKS:
         layer.features = _track_features(classification, layer.features["row"].to_numpy())
         layer.color_by = layer.color_by  # else the colours stay those of the states before
@@ -237,7 +239,7 @@ def selected_layer(
         face_color="transparent",
         border_color="white",
         border_width=0.05,
-        metadata={METADATA_KEY: _result(SELECTED, classification, placement, movie)},
+        metadata={METADATA_KEY: result_mark(SELECTED, classification, placement, movie)},
         **placement.transform,
     )
 
@@ -334,22 +336,6 @@ def _in_pixels_of(image: Image, positions: NDArray[np.float64], layer: Layer) ->
     return np.column_stack([positions[:, :-n], inside])
 
 
-def _painted(classification: Classification, placement: Placement) -> Any:
-    """Lazy (T, ..., Y, X) uint8 image of states; the same for each channel."""
-    import dask.array as da
-    from dask import delayed
-
-    _, height, width = classification.masks.shape
-    frames = [
-        da.from_delayed(delayed(classification.paint, pure=False)(t), (height, width), np.uint8)
-        for t in range(classification.n_frames)
-    ]
-    states = da.stack(frames)
-    for axis in range(1, len(placement.axes) - 2):
-        states = da.repeat(da.expand_dims(states, axis), placement.shape[axis], axis)
-    return states
-
-
 def _state_features(classification: Classification) -> pd.DataFrame:
     import pandas as pd
 
@@ -371,15 +357,11 @@ def _track_features(classification: Classification, order: NDArray[np.int64]) ->
     return features.assign(is_novel=features["is_novel"].astype(np.int64), row=order)
 
 
-def _label_colours(classes: Sequence[str]) -> DirectLabelColormap:
-    colours: dict[int | None, str] = {i + 1: state_colour(i) for i in range(len(classes))}
-    return DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colours})
-
-
 def _track_colours(classes: Sequence[str]) -> IndexColormap:
     colours = [UNDEFINED_COLOUR, *(state_colour(i) for i in range(len(classes)))]
     return IndexColormap(colors=colours, name="states")
 
 
-def _result(role: str, classification: Classification, placement: Placement, movie: Movie) -> Result:
+def result_mark(role: str, classification: Classification, placement: Placement, movie: Movie) -> Result:
+    """Say what a layer shows, for its metadata."""
     return Result(role, classification, movie.pixel_size_um, movie.frame_interval_min, placement)

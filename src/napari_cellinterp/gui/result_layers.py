@@ -1,10 +1,13 @@
-"""The layers that show a classification in the viewer: states, tracks, and a ring around the selected nucleus."""
+"""The layers that show a classification in the viewer: states, tracks, and marks of nuclei."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_cellinterp.gui.layers import (
+    HIGHLIGHTED,
     SELECTED,
     STATES,
     TRACKS,
@@ -17,16 +20,21 @@ from napari_cellinterp.gui.layers import (
     states_layer,
     tracks_layer,
 )
+from napari_cellinterp.gui.outline_layers import outline_layer, show_outlined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+    from numpy.typing import NDArray
 
     from napari_cellinterp.gui.layers import Placement
     from napari_cellinterp.gui.session import Session
     from napari_cellinterp.results.table import Classification
+
+
+HIGHLIGHT_COLOUR = "#ffffff"
 
 
 class ResultLayers:
@@ -91,6 +99,35 @@ class ResultLayers:
         made = selected_layer(session.classification, placement, session.movie, rows, SELECTED)
         self._viewer.add_layer(made)
         self._activate(active)
+
+    def show_highlighted(self) -> None:
+        """Outline the highlighted nuclei, in all frames."""
+        session = self._session
+        if not len(session.highlighted_rows):
+            self.remove(HIGHLIGHTED)
+            return
+        chosen = np.zeros(len(session.classification), np.uint8)
+        chosen[session.highlighted_rows] = 1
+        self.outline(HIGHLIGHTED, chosen, [HIGHLIGHT_COLOUR])
+
+    def outline(self, role: str, values: NDArray[np.integer], colours: Sequence[str]) -> None:
+        """Outline nuclei in place of those that a role's layer outlined before; see `outline_layer`."""
+        session, layer, placement = self._session, self.layer(role), self.placement()
+        if layer is not None:
+            show_outlined(layer, values, colours)
+        elif placement is not None:
+            active = self._viewer.layers.selection.active
+            self._viewer.add_layer(
+                outline_layer(session.classification, placement, session.movie, role, values, colours)
+            )
+            self._activate(active)
+
+    def remove(self, role: str) -> None:
+        """Take the layers of a role away, also those of an earlier classification."""
+        for layer in list(self._viewer.layers):
+            shown = result_of(layer)
+            if shown is not None and shown.role == role:
+                self._viewer.layers.remove(layer)
 
     def placement(self) -> Placement | None:
         """Return where the layers lie, or None where they are gone."""

@@ -47,6 +47,7 @@ class Selection:
             self._viewer.mouse_drag_callbacks.append(self._on_mouse)
             self._viewer.dims.events.point.connect(self._on_frame)
             self.session.selected.connect(self.layers.show_selected)
+            self.session.highlighted.connect(self.layers.show_highlighted)
             self.session.relabelled.connect(self.layers.show_relabelled)
 
     def leave(self) -> None:
@@ -58,6 +59,7 @@ class Selection:
                 self._viewer.mouse_drag_callbacks.remove(self._on_mouse)
             self._viewer.dims.events.point.disconnect(self._on_frame)
             self.session.selected.disconnect(self.layers.show_selected, missing_ok=True)
+            self.session.highlighted.disconnect(self.layers.show_highlighted, missing_ok=True)
             self.session.relabelled.disconnect(self.layers.show_relabelled, missing_ok=True)
 
     def go_to(self, row: int) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.movies.stack import Movie
     from napari_cellinterp.results.table import Classification
 
+NONE = np.empty(0, np.int64)
 
 REACH_PX = 8.0
 """A click this near to the centre of a nucleus, in model pixels, finds it even beside its mask."""
@@ -33,6 +34,8 @@ class Session:
     """The same nuclei have other states: the classification before."""
     selected = Signal()
     """Another nucleus is selected, or none."""
+    highlighted = Signal()
+    """Other nuclei are highlighted, or none."""
     status_changed = Signal(str)
     """What is happening, in words."""
 
@@ -42,7 +45,13 @@ class Session:
         self.channels = range(1)
         self.classification: Classification | None = None
         self._row: int | None = None
+        self._highlighted = NONE
         self._status = ""
+
+    @property
+    def highlighted_rows(self) -> NDArray[np.int64]:
+        """Rows of the highlighted nuclei, in order."""
+        return self._highlighted
 
     @property
     def row(self) -> int | None:
@@ -63,7 +72,7 @@ class Session:
     def set_result(
         self, movie: Movie, config: ClassifyConfig, classification: Classification, n_channels: int = 1
     ) -> None:
-        """Take a new classification; nothing is selected in it.
+        """Take a new classification; nothing is selected or highlighted in it.
 
         Parameters
         ----------
@@ -79,8 +88,7 @@ class Session:
         self.movie, self.config, self.classification = movie, config, classification
         self.channels = range(config.movie.channel, config.movie.channel + n_channels)
         self._row = None
-        self.classified.emit()
-        self.selected.emit()
+        self._announce()
 
     def relabel(self, classification: Classification) -> None:
         """Take other states of the same nuclei, as `napari_cellinterp.relabelling.relabel` gives them."""
@@ -90,8 +98,15 @@ class Session:
     def clear(self) -> None:
         """Forget movie and classification."""
         self.movie, self.config, self.classification, self._row = None, None, None, None
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell that all is another; what was highlighted is gone already when the first hear of it."""
+        had_highlighted, self._highlighted = len(self._highlighted) > 0, NONE
         self.classified.emit()
         self.selected.emit()
+        if had_highlighted:
+            self.highlighted.emit()
 
     def select(self, row: int | None) -> None:
         """Select a nucleus by its row, or none.
@@ -107,6 +122,22 @@ class Session:
         if row != self._row:
             self._row = row
             self.selected.emit()
+
+    def highlight(self, rows: NDArray[np.int64]) -> None:
+        """Highlight nuclei by their rows, in place of others; none of them where there are no rows.
+
+        Raises
+        ------
+        IndexError
+            If there is no such row.
+        """
+        rows = np.unique(rows)
+        n = 0 if self.classification is None else len(self.classification)
+        if len(rows) and not 0 <= rows[0] <= rows[-1] < n:
+            raise IndexError(f"There are no rows {rows[0]} to {rows[-1]} in a classification with {n} rows.")
+        if not np.array_equal(rows, self._highlighted):
+            self._highlighted = rows
+            self.highlighted.emit()
 
     def nucleus(self) -> pd.Series | None:
         """Row of the table of the selected nucleus, or None."""

@@ -89,10 +89,19 @@ class Classification:
         """Return which rows belong to a frame."""
         return slice(int(self._frame_starts[t]), int(self._frame_starts[t + 1]))
 
-    def paint(self, t: int) -> NDArray[np.uint8]:
-        """Return the image of states of a frame, (height, width) uint8: 0 background, states from 1."""
+    def paint(self, t: int, values: NDArray[np.integer] | None = None) -> NDArray[np.uint8]:
+        """Return an image of a frame with one value a nucleus, (height, width) uint8.
+
+        Parameters
+        ----------
+        t : int
+            Which frame.
+        values : (n,) int, optional
+            Of all rows, from 0 to 255; by default their states: 0 background, states from 1.
+        """
         rows = self.frame_rows(t)
-        return paint(self.masks.frame(t), self.rows["label"].to_numpy()[rows], self.state_index[rows])
+        chosen = self.state_index if values is None else values
+        return paint(self.masks.frame(t), self.rows["label"].to_numpy()[rows], chosen[rows])
 
     def counts(self) -> dict[str, int]:
         """Return how many rows each state has, in the order of the classes; ``undefined`` last, where there are any."""
@@ -107,14 +116,14 @@ class Classification:
         return table[:, 1:]
 
 
-def paint(labels: NDArray[np.integer], ids: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.uint8]:
+def paint(labels: NDArray[np.integer], ids: NDArray[np.int64], values: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Replace label ids by values; ids that aren't given become 0.
 
     Parameters
     ----------
     labels : (height, width) int
         Label image.
-    ids, values : (n,) int64
+    ids, values : (n,) int
         What replaces what; id 0 is ignored.
     """
     known = ids > 0
