@@ -186,13 +186,13 @@ def formula_section(subject: Subject) -> Section:
     return section
 
 
-def undefined_words(expression: Expression, latents: NDArray[np.floating]) -> str:
-    """Say for how many nuclei of a population a formula is undefined, and why."""
+def undefined_words(expression: Expression, latents: NDArray[np.floating], whose: str = "population") -> str:
+    """Say for how many nuclei of a population, or of a movie, a formula is undefined, and why."""
     n_undefined, n = int(np.isnan(expression.evaluate(latents)).sum()), len(latents)
     if not n_undefined:
-        return f"It is defined for all {n} nuclei of the population."
+        return f"It is defined for all {n} nuclei of the {whose}."
     parts = "; ".join(f"{one.reason} in {one.part} ({one.count})" for one in undefined_parts(expression, latents))
-    return f"It is undefined for {n_undefined} of {n} nuclei of the population: {parts}."
+    return f"It is undefined for {n_undefined} of {n} nuclei of the {whose}: {parts}."
 
 
 def formulas_text(formulas: Mapping[str, Expression], titles: Mapping[int, str]) -> str:
@@ -274,7 +274,7 @@ def _show_response(section: Section, subject: Subject, place: Place, starts: Seq
         return
     found = response_map(subject.bundle, "sparse", place, starts=starts)
     over = " and ".join(subject.name(one) for one in found.inputs)
-    held = _held({subject.name(one): value for one, value in found.fixed.items()})
+    held = held_words({subject.name(one): value for one, value in found.fixed.items()})
     section.show(
         response_figure(found, subject.sparse.last_layer, subject.titles, subject.classes),
         f"response-{place.layer}-{place.number}",
@@ -282,7 +282,8 @@ def _show_response(section: Section, subject: Subject, place: Place, starts: Seq
     )
 
 
-def _held(fixed: Mapping[str, float]) -> str:
+def held_words(fixed: Mapping[str, float]) -> str:
+    """Say which inputs are held fixed, or how many where they are many."""
     if len(fixed) > MAX_NAMED:
         return f"The other {len(fixed)} inputs are held at the population's median."
     return fixed_words(fixed)
@@ -307,7 +308,7 @@ def boundary_section(subject: Subject) -> Section:
             f"The {head} head over {' and '.join(latent_label(i, subject.titles) for i in chosen)}. Shaded: its "
             f"answer; dots: held-out nuclei in the colour of their label. Dots differ in the latents that are held "
             f"fixed, so some lie on the wrong side though the head is right. "
-            + _held({latent_label(i, subject.titles): value for i, value in found.fixed.items()}),
+            + held_words({latent_label(i, subject.titles): value for i, value in found.fixed.items()}),
         )
     section.parts.append("</div>")
     return section

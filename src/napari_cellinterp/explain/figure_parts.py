@@ -14,7 +14,8 @@ COLOURS = {"cnn": "#d55e00", "dense": "#cc79a7", "sparse": "#0072b2", "symbolic"
 SCHEMES = {"cnn": "1 (CNN)", "dense": "2 (dense)", "sparse": "3 (sparse)", "symbolic": "4 (symbolic)"}
 """Names of the heads in figures: the paper's schemes."""
 
-WIDTH_INCHES = 10.0
+WIDTH_INCHES, NARROW_INCHES = 10.0, 5.6
+"""Of figures in a report, and beside a movie."""
 
 
 def png(figure: Figure) -> bytes:
@@ -32,14 +33,22 @@ def svg(figure: Figure, *, outlined: bool = False) -> bytes:
     return buffer.getvalue()
 
 
+def pdf(figure: Figure) -> bytes:
+    """Return a figure as PDF whose text can be edited."""
+    buffer = BytesIO()
+    with rc_context({"pdf.fonttype": 42}):
+        figure.savefig(buffer, format="pdf", facecolor="white", metadata={"CreationDate": None})
+    return buffer.getvalue()
+
+
 def plain(text: str) -> str:
     """Return text as figures show it letter by letter: a dollar sign in a person's name for a latent is no formula."""
     return text.replace("$", r"\$")
 
 
-def wide_figure(height: float) -> Figure:
-    """Return a figure as wide as a report, its height in inches."""
-    figure = Figure(figsize=(WIDTH_INCHES, height))
+def wide_figure(height: float, width: float = WIDTH_INCHES) -> Figure:
+    """Return a figure as wide as a report, or of another width; inches."""
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained")
     return figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.mathtext import MathTextParser
 
-from napari_cellinterp.explain.figure_parts import plain, wide_figure
+from napari_cellinterp.explain.figure_parts import WIDTH_INCHES, plain, wide_figure
 from napari_cellinterp.explain.formulas import term_values
 from napari_cellinterp.explain.topology import latent_label
 from napari_cellinterp.results.colours import state_colour
@@ -26,7 +26,7 @@ POSITIVE, NEGATIVE = "#2166ac", "#c0282d"
 """What raises the score, and what lowers it; as in the drawing of a network."""
 
 LINE_CHARACTERS = 80
-"""A longer formula has each term on a line of its own."""
+"""In a figure as wide as a report, a longer formula has each term on a line of its own."""
 
 MAX_TERMS = 24
 """More terms than these aren't drawn: the smallest are summed up."""
@@ -40,7 +40,9 @@ WHISKERS = (5, 95)
 """Percentiles."""
 
 
-def formula_figure(expression: Expression, titles: Mapping[int, str], score: str = "score") -> Figure:
+def formula_figure(
+    expression: Expression, titles: Mapping[int, str], score: str = "score", width: float = WIDTH_INCHES
+) -> Figure:
     """Draw a formula with the names of its latents.
 
     Parameters
@@ -51,9 +53,11 @@ def formula_figure(expression: Expression, titles: Mapping[int, str], score: str
         What latents are called.
     score : str
         What it gives.
+    width : float
+        Of the figure, inches.
     """
-    lines = _lines(expression, titles)
-    figure = wide_figure(0.6 + 0.55 * len(lines))
+    lines = _lines(expression, titles, round(LINE_CHARACTERS * width / WIDTH_INCHES))
+    figure = wide_figure(0.6 + 0.55 * len(lines), width)
     figure.set_layout_engine("none")
     texts = [
         figure.text(0.02, 1 - (i + 0.6) / (len(lines) + 0.7), text, fontsize=FORMULA_POINTS, va="center")
@@ -67,11 +71,12 @@ def formula_figure(expression: Expression, titles: Mapping[int, str], score: str
     return figure
 
 
-def _lines(expression: Expression, titles: Mapping[int, str]) -> list[str]:
+def _lines(expression: Expression, titles: Mapping[int, str], line_characters: int) -> list[str]:
     terms = expression.terms()
     if len(str(expression)) > MAX_DRAWN_CHARACTERS:
         return [f"a formula of {expression.size} nodes, too long to be drawn"]
-    if len(str(expression)) <= LINE_CHARACTERS or len(terms) > MAX_TERMS:
+    n_characters = len(str(expression)) + sum(len(titles.get(i, "")) for i in expression.latents)
+    if n_characters <= line_characters or len(terms) > MAX_TERMS:
         return [mathtext(expression, titles)]
     first, *others = (mathtext(term, titles) for term in terms)
     return [first, *(f"      {text}" if text.startswith("$-") else f"      $+$ {text}" for text in others)]
@@ -92,7 +97,9 @@ def mathtext(expression: Expression, titles: Mapping[int, str]) -> str:
     return text
 
 
-def terms_figure(expression: Expression, nucleus: NDArray[np.floating], titles: Mapping[int, str]) -> Figure:
+def terms_figure(
+    expression: Expression, nucleus: NDArray[np.floating], titles: Mapping[int, str], width: float = WIDTH_INCHES
+) -> Figure:
     """Draw what each term adds to the score of one nucleus.
 
     Parameters
@@ -103,11 +110,13 @@ def terms_figure(expression: Expression, nucleus: NDArray[np.floating], titles: 
         Latents of the nucleus, standard deviations of the prior.
     titles : mapping of int to str
         What latents are called.
+    width : float
+        Of the figure, inches.
     """
     values = term_values(expression, nucleus[None])[0]
     labels, values = _largest(_labels(expression, titles), values[None])
     total = float(expression.evaluate(nucleus[None])[0])
-    figure = wide_figure(1.4 + 0.38 * (len(labels) + 1))
+    figure = wide_figure(1.4 + 0.38 * (len(labels) + 1), width)
     axes = figure.add_subplot()
     widths = np.append(np.nan_to_num(values[0]), np.nan_to_num(total))
     colours = [*(POSITIVE if value >= 0 else NEGATIVE for value in widths[:-1]), "0.35"]
@@ -115,12 +124,13 @@ def terms_figure(expression: Expression, nucleus: NDArray[np.floating], titles: 
     for i, value in enumerate([*values[0], total]):
         words = f"{value:+.3g}" if np.isfinite(value) else "undefined"
         axes.text(max(widths[i], 0), i, f"  {words}", va="center", fontsize=9)
-    axes.set_yticks(range(len(widths)), [*labels, "score"], fontsize=_points(expression))
+    axes.set_yticks(range(len(widths)), [*labels, "score"], fontsize=_points(expression, width))
     axes.invert_yaxis()
     axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.margins(x=0.12)
+    axes.margins(x=1.2 / width)
     numbers = ", ".join(f"{latent_label(i, titles)} = {nucleus[i]:.2f}" for i in expression.latents)
-    axes.set(xlabel=f"added to the score (no unit)\n{plain(fill(numbers, 110))}", title="Terms for one nucleus")
+    numbers = plain(fill(numbers, round(7 * width)))
+    axes.set(xlabel=f"added to the score (no unit)\n{numbers}", title="Terms for one nucleus")
     return figure
 
 
@@ -156,7 +166,7 @@ def terms_by_state_figure(
         _draw_boxes(
             axes, values[state == k], (k + 0.5) / len(classes) - 0.5, 0.7 / len(classes), state_colour(k), plain(name)
         )
-    axes.set_yticks(range(values.shape[1]), [*labels, "score"], fontsize=_points(expression))
+    axes.set_yticks(range(values.shape[1]), [*labels, "score"], fontsize=_points(expression, WIDTH_INCHES))
     axes.set_ylim(values.shape[1] - 0.5, -0.5)
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.axhline(values.shape[1] - 1.5, color="0.7", linewidth=0.8)
@@ -190,10 +200,10 @@ def _labels(expression: Expression, titles: Mapping[int, str]) -> list[str]:
     ]
 
 
-def _points(expression: Expression) -> float:
+def _points(expression: Expression, width: float) -> float:
     """Return the size of the labels of the terms, so that the longest leaves room for the bars."""
     longest = max(len(str(term)) for term in expression.terms())
-    return float(np.clip(450 / longest, SMALLEST_POINTS, 10))
+    return float(np.clip(60 * width / longest, SMALLEST_POINTS, 10))
 
 
 def _largest(labels: list[str], values: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:

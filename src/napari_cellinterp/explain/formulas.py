@@ -311,6 +311,22 @@ def _reasons(node: Node, arguments: list[NDArray[np.float64]]) -> Iterator[tuple
     yield "overflow", True
 
 
+def with_values(expression: Expression, nucleus: NDArray[np.floating]) -> Expression:
+    """Return the formula with the values of a nucleus's latents (n_latents,) in their places, to two decimals."""
+    return Expression(_filled(expression.root, nucleus))
+
+
+def _filled(node: Node, nucleus: NDArray[np.floating]) -> Node:
+    match node:
+        case Latent(index):
+            return Constant(round(float(nucleus[index]), 2))
+        case Unary():
+            return Unary(node.operator, _filled(node.argument, nucleus))
+        case Binary():
+            return Binary(node.operator, _filled(node.left, nucleus), _filled(node.right, nucleus))
+    return node
+
+
 def term_values(expression: Expression, latents: ArrayLike) -> NDArray[np.float64]:
     """Return what each top-level term adds to the score.
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from torch import nn
 
-from napari_cellinterp.explain.figure_parts import COLOURS, SCHEMES, plain, wide_figure
+from napari_cellinterp.explain.figure_parts import COLOURS, SCHEMES, WIDTH_INCHES, plain, wide_figure
 from napari_cellinterp.explain.topology import head_topology
 from napari_cellinterp.models.complexity import (
     dense_expression_size,
@@ -25,16 +25,16 @@ from napari_cellinterp.models.complexity import (
 from napari_cellinterp.models.heads import Cnn, NetworkHead, SymbolicHead, active_weights, read_latents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
     from napari_cellinterp.config import HeadName
     from napari_cellinterp.models.bundle import ModelBundle
-    from napari_cellinterp.models.bundle_info import BundleInfo
+    from napari_cellinterp.models.bundle_info import BundleInfo, Run
 
 MARKERS = "os^Dv<>P*X"
-"""One a bundle."""
+"""One a bundle; of more bundles than these all look alike."""
 
 MANY_MODELS = 500
 """More than these are drawn small, and as pixels in vector figures."""
@@ -95,6 +95,10 @@ class HeadSize:
     tree_size: int
     latents: tuple[int, ...] | None
 
+    def is_of(self, run: Run | TrainedModel) -> bool:
+        """Whether a run has this size and these latents; a bundle doesn't say which of its runs it holds."""
+        return (run.expression_size, run.latents) == (self.expression_size, self.latents)
+
 
 def trained_models(bundles: Iterable[BundleInfo]) -> tuple[tuple[TrainedModel, ...], int]:
     """Return every run and formula of some bundles whose size is known, and how many runs have none.
@@ -124,12 +128,19 @@ def pareto_front(models: Iterable[TrainedModel]) -> tuple[TrainedModel, ...]:
     return tuple(front)
 
 
-def rashomon_figure(models: Sequence[TrainedModel]) -> Figure:
+def rashomon_figure(models: Sequence[TrainedModel], width: float = WIDTH_INCHES) -> Figure:
     """Draw accuracy against expression size on a log axis, and the Pareto front.
 
     A colour a scheme; hollow: formulas on the way to the symbolic heads; a marker a bundle where there are several.
+
+    Parameters
+    ----------
+    models : sequence of TrainedModel
+        What is drawn.
+    width : float
+        Of the figure, inches; the legend stands below where it is narrower than a report.
     """
-    figure = wide_figure(5.0)
+    figure = wide_figure(5.0, width)
     axes = figure.add_subplot()
     axes.set(xlabel="expression size (nodes; the smaller, the easier to read)", ylabel="accuracy on held-out crops")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -143,20 +154,23 @@ def rashomon_figure(models: Sequence[TrainedModel]) -> Figure:
     front = pareto_front(models)
     axes.step(*_points(front), where="post", color="0.3", linewidth=1.2, label="Pareto front", zorder=1)
     names = list(dict.fromkeys(model.model for model in models))
+    markers = dict(zip(names, MARKERS, strict=False)) if len(names) <= len(MARKERS) else {}
     groups: dict[tuple[HeadName, str, bool], list[TrainedModel]] = {}
     for model in models:
-        groups.setdefault((model.head, model.model, bool(model.formula)), []).append(model)
-    for (head, name, is_formula), group in groups.items():
+        marker = markers.get(model.model, MARKERS[0])
+        groups.setdefault((model.head, marker, bool(model.formula)), []).append(model)
+    for (head, marker, is_formula), group in groups.items():
         axes.scatter(
             *_points(group),
             s=36 if len(models) <= MANY_MODELS else 9,
-            marker=MARKERS[names.index(name) % len(MARKERS)],
+            marker=marker,
             facecolors="none" if is_formula else COLOURS[head],
             edgecolors=COLOURS[head],
             alpha=0.75,
             rasterized=len(models) > MANY_MODELS,
         )
-    figure.legend(handles=_legend(models, names), loc="outside right upper", fontsize=9, frameon=False)
+    place = {"loc": "outside right upper"} if width == WIDTH_INCHES else {"loc": "outside lower center", "ncols": 2}
+    figure.legend(handles=_legend(models, markers), fontsize=9, frameon=False, **place)
     return figure
 
 
@@ -164,7 +178,7 @@ def _points(models: Sequence[TrainedModel]) -> tuple[list[int], list[float]]:
     return [model.expression_size for model in models], [model.accuracy for model in models]
 
 
-def _legend(models: Sequence[TrainedModel], names: Sequence[str]) -> list[Line2D]:
+def _legend(models: Sequence[TrainedModel], markers: Mapping[str, str]) -> list[Line2D]:
     def marker(label: str, colour: str, shape: str = "o", face: str | None = None) -> Line2D:
         face = colour if face is None else face
         return Line2D([], [], linestyle="", marker=shape, color=colour, markerfacecolor=face, label=label)
@@ -173,8 +187,8 @@ def _legend(models: Sequence[TrainedModel], names: Sequence[str]) -> list[Line2D
     handles = [marker(f"scheme {words}", COLOURS[head]) for head, words in SCHEMES.items() if head in heads]
     if any(model.formula for model in models):
         handles.append(marker("formulas of the symbolic\nregression's own front", COLOURS["symbolic"], face="none"))
-    if len(names) > 1:
-        handles += [marker(plain(name), "0.4", MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)]
+    if len(markers) > 1:
+        handles += [marker(plain(name), "0.4", shape) for name, shape in markers.items()]
     return [*handles, Line2D([], [], color="0.3", linewidth=1.2, label="Pareto front")]
 
 
@@ -206,6 +220,11 @@ def head_size(bundle: ModelBundle, name: HeadName) -> HeadSize:
 
 def _n_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def n_runs_like(info: BundleInfo, name: HeadName, size: HeadSize) -> int:
+    """Return how many runs of a scheme have the size and the latents of the bundle's head."""
+    return sum(size.is_of(run) for run in info.heads[name].runs)
 
 
 def mean_accuracy(info: BundleInfo, name: HeadName) -> tuple[float, float, int] | None:

@@ -164,7 +164,13 @@ def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
     figure.text(x / width, y / height, plain(text), fontsize=10, **style)
 
 
-def decision_figure(found: DecisionMap, bundle: ModelBundle, titles: Mapping[int, str], name: str) -> Figure:
+def decision_figure(
+    found: DecisionMap,
+    bundle: ModelBundle,
+    titles: Mapping[int, str],
+    name: str,
+    nucleus: NDArray[np.floating] | None = None,
+) -> Figure:
     """Draw where a head changes its mind, and the population of the bundle as it is labelled.
 
     Parameters
@@ -177,6 +183,8 @@ def decision_figure(found: DecisionMap, bundle: ModelBundle, titles: Mapping[int
         What latents are called.
     name : str
         What the head is called in the title.
+    nucleus : (n_latents,) array, optional
+        Latents of a nucleus that is marked.
     """
     figure, axes = _framed(HEIGHT_INCHES + LEGEND_INCHES)
     x, y = found.axes
@@ -193,6 +201,8 @@ def decision_figure(found: DecisionMap, bundle: ModelBundle, titles: Mapping[int
     if (states < 0).any():
         handles.append(Patch(facecolor=UNDEFINED_COLOUR, hatch="///", label="undefined"))
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+    if nucleus is not None:
+        handles.append(_mark(axes, nucleus[list(found.latents)]))
     axes.set_title(plain(fill(name, 60)), fontsize=10)
     _draw_tiles(figure, found.tiles[0], "below")
     _draw_tiles(figure, found.tiles[1], "left")
@@ -204,6 +214,14 @@ def decision_figure(found: DecisionMap, bundle: ModelBundle, titles: Mapping[int
         handles=handles, loc="lower center", bbox_to_anchor=(middle, above), ncols=3, fontsize=8, frameon=False
     )
     return figure
+
+
+def _mark(axes: Axes, point: NDArray[np.floating]) -> Line2D:
+    """Mark a nucleus; one beyond the axes is marked where they end."""
+    low, high = (np.array(ends) for ends in zip(axes.get_xlim(), axes.get_ylim(), strict=True))
+    style: dict[str, Any] = {"marker": "*", "markersize": 15, "markerfacecolor": "white", "markeredgecolor": "black"}
+    axes.plot(*np.clip(point, low, high), linestyle="", clip_on=False, zorder=5, **style)
+    return Line2D([], [], linestyle="", label="selected nucleus", **style | {"markersize": 10})
 
 
 def _draw_boundary(axes: Axes, found: DecisionMap) -> None:

@@ -110,15 +110,17 @@ def head_topology(head: nn.Module) -> Topology:
     return Topology(neurons, edges, len(layers))
 
 
-def stream(topology: Topology, inputs: Iterable[Place]) -> frozenset[Edge]:
+def stream(topology: Topology, inputs: Iterable[Place], ends: Iterable[Place] = ()) -> frozenset[Edge]:
     """Return the weights on paths from some inputs to an output (the paper's Figure 6).
 
     Parameters
     ----------
     topology : Topology
-        Of a head.
+        Of a head, or of a sub-network.
     inputs : iterable of Place
         Where the stream begins.
+    ends : iterable of Place, optional
+        Where it leads: neurons of a sub-network; by default the outputs.
 
     Raises
     ------
@@ -126,11 +128,11 @@ def stream(topology: Topology, inputs: Iterable[Place]) -> frozenset[Edge]:
         If one of them isn't in the graph.
     """
     reached = _checked(topology, inputs)
-    outputs = {neuron.place for neuron in topology.neurons if neuron.place.layer == topology.last_layer}
+    wanted = _checked(topology, ends) or {neuron.place for neuron in topology.layer(topology.last_layer)}
     for edge in sorted(topology.edges, key=lambda edge: edge.source.layer):
         if edge.source in reached:
             reached.add(edge.target)
-    leading = _upstream(topology.edges, outputs, frozenset())
+    leading = _upstream(topology.edges, wanted, frozenset())
     return frozenset(edge for edge in topology.edges if edge.source in reached and edge.target in leading)
 
 
@@ -245,6 +247,31 @@ def latent_label(index: int, titles: Mapping[int, str]) -> str:
     """Return a latent's number and what it is called, such as ``z29 size``."""
     title = titles.get(index, f"z{index}")
     return title if title == f"z{index}" else f"z{index} {title}"
+
+
+def neuron_words(topology: Topology, place: Place, titles: Mapping[int, str], classes: Sequence[str]) -> str:
+    """Return a neuron's name, its bias, and the weights that lead to it and from it, a line each.
+
+    Parameters
+    ----------
+    topology : Topology
+        Of a head, or of a sub-network.
+    place : Place
+        Of the neuron.
+    titles : mapping of int to str
+        What latents are called.
+    classes : sequence of str
+        Of the model.
+    """
+
+    def name(of: Place) -> str:
+        return neuron_name(of, topology.last_layer, titles, classes)
+
+    bias = next(neuron.bias for neuron in topology.neurons if neuron.place == place)
+    lines = [name(place)] if bias is None else [name(place), f"bias {bias:+.3g}"]
+    lines += [f"from {name(edge.source)}: {edge.weight:+.3g}" for edge in topology.edges if edge.target == place]
+    lines += [f"to {name(edge.target)}: {edge.weight:+.3g}" for edge in topology.edges if edge.source == place]
+    return "\n".join(lines)
 
 
 def graphml(topology: Topology, titles: Mapping[int, str], classes: Sequence[str]) -> bytes:

@@ -29,8 +29,11 @@ MAX_WIDTH_POINTS, MIN_WIDTH_POINTS = 5.0, 0.6
 MANY_EDGES = 150
 """With more weights than these all lines are thin."""
 
-MAX_LEVEL_NAMES = 11
-"""With more latents than these their names stand upright."""
+LEVEL_NAME_INCHES, LAYER_NAME_INCHES = 0.78, 1.3
+"""With less room than this for each latent their names stand upright; what the names of the layers take."""
+
+N_BIASES_AN_INCH = 2
+"""Layers of more neurons have no room for biases."""
 
 LAYER_INCHES = 1.15
 
@@ -38,7 +41,11 @@ N_SWEEPS = 8
 
 
 def topology_figure(
-    topology: Topology, titles: Mapping[int, str], classes: Sequence[str], stream: Collection[Edge] | None = None
+    topology: Topology,
+    titles: Mapping[int, str],
+    classes: Sequence[str],
+    stream: Collection[Edge] | None = None,
+    width: float = WIDTH_INCHES,
 ) -> Figure:
     """Draw a head from its latents at the top to its score at the bottom.
 
@@ -54,16 +61,19 @@ def topology_figure(
         Of the model.
     stream : collection of Edge, optional
         Weights that are drawn in colour, the others in grey; all by default.
+    width : float
+        Of the figure, inches.
     """
-    layers = [topology.layer(i) for i in range(topology.last_layer + 1)]
+    layers = _layers(topology)
     drawn = [number for number, neurons in enumerate(layers) if neurons]
-    figure = wide_figure(LAYER_INCHES * (drawn[-1] - drawn[0] + 1) + 1.2)
+    figure = wide_figure(LAYER_INCHES * (drawn[-1] - drawn[0] + 1) + 1.2, width)
     axes = figure.add_subplot()
-    positions = _positions(topology, layers)
+    positions = neuron_positions(topology)
     _draw_edges(axes, topology, positions, stream)
+    upright = width - LAYER_NAME_INCHES < LEVEL_NAME_INCHES * len(layers[0])
     for neuron in topology.neurons:
-        _draw_neuron(axes, neuron, positions[neuron.place], len(layers[neuron.place.layer]))
-        _name_neuron(axes, neuron, positions[neuron.place], topology, titles, classes, len(topology.layer(0)))
+        _draw_neuron(axes, neuron, positions[neuron.place], len(layers[neuron.place.layer]) / width)
+        _name_neuron(axes, neuron.place, positions[neuron.place], topology.last_layer, titles, classes, upright)
     names = {0: "latents", topology.last_layer: "score" if len(classes) == 2 else "scores"}
     for number in drawn:
         axes.text(-0.09, -number, names.get(number, f"hidden layer {number}"), ha="right", va="center", color="0.35")
@@ -74,12 +84,24 @@ def topology_figure(
     axes.set_axis_off()
     if topology.edges:
         handles = _legend(topology, stream)
-        figure.legend(handles=handles, loc="outside lower center", fontsize=9, frameon=False, ncols=len(handles))
+        ncols = len(handles) if width == WIDTH_INCHES else 2
+        figure.legend(handles=handles, loc="outside lower center", fontsize=9, frameon=False, ncols=ncols)
     return figure
 
 
-def _positions(topology: Topology, layers: Sequence[Sequence[Neuron]]) -> dict[Place, tuple[float, float]]:
-    """Place the neurons of each layer side by side, near those that they are connected to."""
+def _layers(topology: Topology) -> list[tuple[Neuron, ...]]:
+    return [topology.layer(i) for i in range(topology.last_layer + 1)]
+
+
+def neuron_positions(topology: Topology) -> dict[Place, tuple[float, float]]:
+    """Place the neurons of each layer side by side, near those that they are connected to.
+
+    Returns
+    -------
+    dict of Place to (float, float)
+        x and y in the axes of `topology_figure`.
+    """
+    layers = _layers(topology)
     beside: dict[Place, list[tuple[Place, float]]] = defaultdict(list)
     for edge in topology.edges:
         beside[edge.source].append((edge.target, abs(edge.weight)))
@@ -129,11 +151,11 @@ def _widths(weights: Sequence[float]) -> list[float]:
     return [max(thickest * abs(weight) / largest, thinnest) for weight in weights]
 
 
-def _draw_neuron(axes: Axes, neuron: Neuron, position: tuple[float, float], n_beside: int) -> None:
-    size = np.clip(0.5 * WIDTH_INCHES * 72 / max(n_beside, 1), 6, 15)
+def _draw_neuron(axes: Axes, neuron: Neuron, position: tuple[float, float], n_an_inch: float) -> None:
+    size = np.clip(0.5 * 72 / n_an_inch, 6, 15)
     face = "#fff3d6" if neuron.bias is None else "white"
     axes.plot(*position, "o", markersize=size, markerfacecolor=face, markeredgecolor="0.2", zorder=2)
-    if neuron.bias is not None and n_beside <= 20:
+    if neuron.bias is not None and n_an_inch <= N_BIASES_AN_INCH:
         x, y = position
         text = axes.text(x, y + 0.16, f"{neuron.bias:+.2f}", ha="center", va="bottom", fontsize=8, zorder=4)
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
@@ -141,20 +163,19 @@ def _draw_neuron(axes: Axes, neuron: Neuron, position: tuple[float, float], n_be
 
 def _name_neuron(
     axes: Axes,
-    neuron: Neuron,
+    place: Place,
     position: tuple[float, float],
-    topology: Topology,
+    last_layer: int,
     titles: Mapping[int, str],
     classes: Sequence[str],
-    n_latents: int,
+    upright: bool,
 ) -> None:
-    (layer, index), (x, y) = neuron.place, position
+    (layer, index), (x, y) = place, position
     if layer == 0:
-        upright = n_latents > MAX_LEVEL_NAMES
         text = plain(latent_label(index, titles))
         text = text if upright else text.replace(" ", "\n")
         axes.text(x, y + 0.17, text, ha="center", va="bottom", fontsize=8.5, rotation=90 if upright else 0)
-    elif layer < topology.last_layer:
+    elif layer < last_layer:
         axes.text(x, y, str(index), ha="center", va="center", fontsize=7, zorder=4)
     else:
         states = f"{classes[1]} where it is 0 or more" if len(classes) == 2 else classes[index]
