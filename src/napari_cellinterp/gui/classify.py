@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellinterp.errors import CellInterpError
 from napari_cellinterp.events import FileWritten
@@ -16,6 +15,7 @@ from napari_cellinterp.gui.links import Links
 from napari_cellinterp.gui.notices import show_problem
 from napari_cellinterp.gui.nucleus_page import NucleusPage
 from napari_cellinterp.gui.run_bar import RunBar
+from napari_cellinterp.gui.scrolling import scrolled
 from napari_cellinterp.gui.selection import join_selection
 from napari_cellinterp.gui.setup_page import SetupPage
 from napari_cellinterp.gui.states_page import StatesPage
@@ -53,7 +53,7 @@ class ClassifyWidget(QWidget):
         self.tabs, self.run_bar = QTabWidget(), RunBar()
         pages = {"Set up": self.setup, "States": self.states, "Nucleus": self.nucleus, "Gallery": self.gallery}
         for title, page in pages.items():
-            self.tabs.addTab(_scrolled(page), title)
+            self.tabs.addTab(scrolled(page), title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.tabs, 1)
@@ -123,6 +123,7 @@ class ClassifyWidget(QWidget):
         links.tie(session.classified, self._show_result)
         links.tie(session.relabelled, self._show_relabelled)
         links.tie(session.selected, self._show_selected)
+        links.tie(session.highlighted, self.gallery.show_highlighted)
         links.tie(session.status_changed, self._show_status)
         links.tie(viewer.events.theme, self._show_theme)
         links.tie(self.selection.frame_changed, self._show_frame)
@@ -209,12 +210,3 @@ class ClassifyWidget(QWidget):
     def _end_export(self, status: str) -> None:
         self.states.export_button.setEnabled(True)
         self.session.status = status
-
-
-def _scrolled(page: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setWidget(page)
-    return area

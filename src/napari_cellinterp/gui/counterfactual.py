@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QFileDialog,
     QLabel,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QStackedWidget,
     QVBoxLayout,
@@ -26,6 +25,7 @@ from napari_cellinterp.gui.counterfactual_questions import Answer, FlipFound, La
 from napari_cellinterp.gui.crops import cut_crop
 from napari_cellinterp.gui.links import Links
 from napari_cellinterp.gui.notices import show_problem
+from napari_cellinterp.gui.scrolling import scrolled
 from napari_cellinterp.gui.selection import join_selection
 from napari_cellinterp.gui.worker import Jobs
 
@@ -259,7 +259,7 @@ class CounterfactualWidget(QWidget):
         self.message.setWordWrap(True)
         self._pages = QStackedWidget()
         self._pages.addWidget(self._empty_page())
-        self._pages.addWidget(_scrolled(self.page))
+        self._pages.addWidget(scrolled(self.page))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._pages)
@@ -295,12 +295,3 @@ class CounterfactualWidget(QWidget):
         links.at_end(self.pictures.remove)
         for jobs in (self._searching, self._asking, self._saving):
             links.at_end(jobs.drop)
-
-
-def _scrolled(page: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setWidget(page)
-    return area
