@@ -131,7 +131,7 @@ def figures(quick: bool) -> dict[str, float]:
     n_steps, n_crops = (2, 256) if quick else (20, 4096)
     crops = SimulatedCrops(first_scene=6_000_000, scenes_per_block=4, n_processes=n_cores())
     with closing(crops.batches(Draw(CONFIG.batch))) as batches:
-        stored = StoredCrops(np.concatenate(list(islice(batches, n_crops // CONFIG.batch))))
+        stored = StoredCrops(np.concatenate([batch.images for batch in islice(batches, n_crops // CONFIG.batch)]))
     x = torch.from_numpy(stored.images).float() / 255
     stream = Stream()
     jobs = {

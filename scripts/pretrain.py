@@ -183,7 +183,7 @@ def main() -> None:
     train = simulated(options.run / "train.npz", N_TRAIN, TRAIN_SEED)
     test = simulated(options.run / "test.npz", N_TEST, TEST_SEED)
     real, sources = unlabelled(options.data)
-    stream = MixedCrops(StoredCrops(train.images), StoredCrops(real.images), REAL_SHARE)
+    stream = MixedCrops(StoredCrops(train.images, train.outline), StoredCrops(real.images, real.outline), REAL_SHARE)
     labelled = labelled_crops(options.data / "dsb2018_fluo", 1, 5)
     known, _ = split_labelled(labelled)
     sources += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from napari_cellinterp.errors import BundleError, CellInterpError, OptionError, 
 from napari_cellinterp.events import Warned, finish
 from napari_cellinterp.models.bundle import load_bundle
 from napari_cellinterp.teaching import Lesson, read_config, train_job, tune_job
-from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops
+from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops, to_bytes
 from napari_cellinterp.training.own_data import OwnCrops, prepared, read_source
 from napari_cellinterp.workflows import classify_patches
 
@@ -122,6 +123,7 @@ def test_a_movie_with_tracks_and_states_is_read(tmp_path):
     assert list(own.state).count("") == 3
     assert len(set(own.track)) == 3
     assert (own.patches.x[:, 0, 30:34, 30:34] > 0.8).all()
+    assert np.abs(own.outline[:, 1:3]).max() < 0.4, "nuclei that are found are round"
 
 
 def test_results_of_classify_are_read_with_corrected_states(tmp_path, crops):
@@ -164,8 +166,8 @@ def test_sources_that_are_none_are_refused(tmp_path):
 def own_crops(counts: dict[str, int], crops_a_track: int = 1) -> OwnCrops:
     state = np.array([name for name, n in counts.items() for _ in range(n)])
     track = np.array([f"{name}{i // crops_a_track}" for name, n in counts.items() for i in range(n)])
-    patches = simulate_scene_crops(31).patches[np.arange(len(state)) % 50]
-    return OwnCrops(patches, state, track)
+    crops = simulate_scene_crops(31)[np.arange(len(state)) % 50]
+    return OwnCrops(crops.patches, state, track, crops.outline)
 
 
 def test_sets_share_no_track_and_unlabelled_crops_train_the_vae():
@@ -177,6 +179,8 @@ def test_sets_share_no_track_and_unlabelled_crops_train_the_vae():
     assert sum(map(len, (data.train, data.validation, data.test))) == 120
     assert len(data.stream.images) > len(data.train) + len(data.validation), "the unlabelled ones too"
     assert len(data.stream.images) + len(data.test) <= len(own.patches)
+    rows = [np.flatnonzero((own.outline == outline).all(axis=1))[0] for outline in data.stream.outline]
+    np.testing.assert_array_equal(to_bytes(own.patches.x[rows]), data.stream.images)
 
 
 @pytest.mark.parametrize(
@@ -195,9 +199,7 @@ def test_classes_that_can_not_be_learned_are_named(counts, classes, message):
 
 def test_crops_of_different_channels_are_not_mixed():
     one = own_crops({"a": 2})
-    two = OwnCrops(
-        type(one.patches)(**vars(one.patches) | {"x": np.repeat(one.patches.x, 2, axis=1)}), one.state, one.track
-    )
+    two = replace(one, patches=replace(one.patches, x=np.repeat(one.patches.x, 2, axis=1)))
     with pytest.raises(TrainingError, match="different numbers of channels: 1, 2"):
         OwnCrops.concatenate([one, two])
 

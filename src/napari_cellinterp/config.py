@@ -169,6 +169,12 @@ class VaeConfig(Config):
         le=8,
         description="1 lets the weights fall off as a Gaussian; more gives a flat top and a steep edge.",
     )
+    guide_sd: float | None = Field(
+        None,
+        gt=0,
+        description="Teach the first latents the outline of the central nucleus where its mask is known: error that "
+        "counts as one standard deviation. Empty: no latent is taught anything, as in the paper.",
+    )
     n_images: int = Field(2_000_000, ge=1, description="Images to train on, repeats counted.")
     batch: int = Field(128, ge=4, description="Images in a step, on each device.")
     learning_rate: float = Field(1e-3, gt=0, description="Largest of Adam; falls to zero along a cosine.")

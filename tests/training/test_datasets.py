@@ -11,6 +11,7 @@ from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.movies.patches import normalise
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.training.datasets import UNKNOWN, LabelledCrops, simulate_scene_crops
+from napari_cellinterp.training.guides import no_outlines
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def crops_of(state: list[int], scene: list[int] | None = None) -> LabelledCrops:
     """Blank crops, one a state."""
     n = len(state)
     patches = normalise(np.zeros((n, 1, 64, 64), np.float32))
-    return LabelledCrops(patches, np.array(state), np.array(scene or range(n)))
+    return LabelledCrops(patches, np.array(state), np.array(scene or range(n)), no_outlines(n))
 
 
 def test_classes_are_chosen_and_counted_anew():

@@ -25,6 +25,7 @@ from napari_cellinterp.events import finish
 from napari_cellinterp.movies.patches import STATISTICS, Patches, normalise
 from napari_cellinterp.training import run_folder, stream
 from napari_cellinterp.training.datasets import LabelledCrops
+from napari_cellinterp.training.guides import no_outlines
 from napari_cellinterp.training.run import CHECKPOINT_NAME, Training, TrainingData
 from napari_cellinterp.training.run_folder import RunFolder
 from napari_cellinterp.training.stream import Draw, KeptCrops, StoredCrops
@@ -48,7 +49,9 @@ def blobs(n: int, seed: int) -> LabelledCrops:
     angle, long = rng.uniform(0, np.pi, (n, 1, 1)), np.where(state, 3.5, 1.0)[:, None, None]
     u = np.cos(angle) * ticks + np.sin(angle) * ticks[:, None]
     v = np.cos(angle) * ticks[:, None] - np.sin(angle) * ticks
-    return LabelledCrops(normalise(np.exp(-(u**2 / long + v**2 * long) / 120)[:, None]), state, np.arange(n))
+    return LabelledCrops(
+        normalise(np.exp(-(u**2 / long + v**2 * long) / 120)[:, None]), state, np.arange(n), no_outlines(n)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +169,7 @@ class Failing:
 
     def batches(self, draw):
         for step, batch in enumerate(self.crops.batches(draw), draw.first_step):
-            yield np.full_like(batch, np.nan) if step == self.bad_step else batch
+            yield batch._replace(images=np.full_like(batch.images, np.nan)) if step == self.bad_step else batch
 
     def describe(self) -> str:
         return self.crops.describe()
@@ -215,7 +218,9 @@ def test_times_of_two_runs_add_up(data, start, tmp_path, monkeypatch):
 def labels_only(*counts: int) -> LabelledCrops:
     """Crops of so many of each class."""
     state = np.repeat(np.arange(len(counts)), counts)
-    return LabelledCrops(normalise(np.zeros((len(state), 1, 64, 64))), state, np.arange(len(state)))
+    return LabelledCrops(
+        normalise(np.zeros((len(state), 1, 64, 64))), state, np.arange(len(state)), no_outlines(len(state))
+    )
 
 
 def test_ten_crops_of_each_class_are_enough():
@@ -252,14 +257,14 @@ class TestKeptCrops:
             simulated.append(seed)
             x = np.ones((seed, 1, 64, 64), np.float32) * (10 * seed + np.arange(seed))[:, None, None, None] / 255
             patches = Patches(x.astype(np.float32), **{name: np.ones(seed, np.float32) for name in STATISTICS})
-            return LabelledCrops(patches, np.zeros(seed, int), np.full(seed, seed))
+            return LabelledCrops(patches, np.zeros(seed, int), np.full(seed, seed), no_outlines(seed))
 
         return KeptCrops(scenes, simulate)
 
     @staticmethod
     def first(crops: KeptCrops, draw: Draw, n: int) -> np.ndarray:
         with closing(crops.batches(draw)) as batches:
-            return np.array(list(islice(batches, n)))
+            return np.array([batch.images for batch in islice(batches, n)])
 
     def test_the_same_draw_gives_the_same_batches(self, simulated):
         crops = self.crops(simulated)

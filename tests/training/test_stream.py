@@ -18,7 +18,7 @@ import pytest
 
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.training import stream
-from napari_cellinterp.training.stream import Draw, MixedCrops, SimulatedCrops, StoredCrops
+from napari_cellinterp.training.stream import Draw, KeptCrops, MixedCrops, SimulatedCrops, StoredCrops
 
 SCENES = """
 import os
@@ -31,7 +31,7 @@ def numbered(seed, n=None):
     n = n or 3 + seed % 2
     ones = np.ones(n, np.float32)
     patches = Patches(np.full((n, 1, 64, 64), seed / 255, np.float32), **{name: ones for name in STATISTICS})
-    return LabelledCrops(patches, np.zeros(n, int), np.full(n, seed))
+    return LabelledCrops(patches, np.zeros(n, int), np.full(n, seed), np.full((n, 4), seed, np.float32))
 
 def few(seed):
     return numbered(seed, 1)
@@ -65,7 +65,7 @@ def in_threads(monkeypatch):
 
 def first(crops, draw, n):
     with closing(crops.batches(draw)) as batches:
-        return list(islice(batches, n))
+        return [batch.images for batch in islice(batches, n)]
 
 
 def stored(n=50, dtype=np.uint8):
@@ -99,6 +99,19 @@ def test_a_step_has_its_batch_wherever_the_run_begins(crops):
     assert (first(crops, Draw(8, rank=1, n_ranks=2), 6) != np.array(batches)).any()
 
 
+def test_outlines_stay_with_their_crops(scenes, in_threads):
+    images = stored().images
+    known = StoredCrops(images, np.repeat(images[:, 0, 0, :1], 4, axis=1).astype(np.float32))
+    kept = KeptCrops(range(2, 6), scenes.numbered)
+    for crops in (known, MixedCrops(known, known, 0.5), simulated(scenes.numbered), kept):
+        with closing(crops.batches(Draw(8))) as batches:
+            images, outline = next(batches)
+        assert len(np.unique(images)) > 2
+        np.testing.assert_array_equal(outline, np.repeat(images[:, 0, 0, :1], 4, axis=1))
+    with closing(MixedCrops(known, stored(), 0.25).batches(Draw(8))) as batches:
+        assert np.isnan(next(batches).outline).all(axis=1).tolist() == [False] * 6 + [True] * 2
+
+
 @pytest.mark.parametrize(
     "images", [np.zeros((0, 1, 64, 64), np.uint8), np.zeros((3, 64, 64), np.uint8), np.zeros((3, 1, 64, 64))]
 )
@@ -124,6 +137,8 @@ def test_descriptions_tell_streams_apart(scenes):
         stored(49),
         stored(dtype=np.float32),
         StoredCrops(stored().images[::-1]),
+        StoredCrops(stored().images, np.zeros((50, 4), np.float32)),
+        StoredCrops(stored().images, np.ones((50, 4), np.float32)),
         MixedCrops(stored(), stored(), 0.25),
         MixedCrops(stored(), stored(), 0.5),
         simulated(scenes.numbered),
@@ -191,7 +206,7 @@ def test_processes_give_the_same_and_end_with_the_stream(scenes, in_threads, mon
     monkeypatch.syspath_prepend(os.path.dirname(scenes.__file__))
     before = set(active_children())
     with closing(crops.batches(Draw(4))) as batches:
-        np.testing.assert_array_equal(list(islice(batches, 4)), expected)
+        np.testing.assert_array_equal([batch.images for batch in islice(batches, 4)], expected)
         assert len(set(active_children()) - before) == 1
     assert set(active_children()) <= before
 

@@ -154,8 +154,8 @@ def test_gradients_reach_mean_and_variance():
 
 
 def test_the_total_weighs_the_terms():
-    loss = TcvaeLoss(*(torch.tensor(value) for value in (1.0, 10.0, 100.0, 1000.0)))
-    assert loss.total(2, 3, 4).item() == 1 + 20 + 300 + 4000
+    loss = TcvaeLoss(*(torch.tensor(value) for value in (1.0, 10.0, 100.0, 1000.0, 50.0)))
+    assert loss.total(2, 3, 4).item() == 1 + 20 + 300 + 4000 + 50
 
 
 def test_pixel_weights():

@@ -19,10 +19,11 @@ from napari_cellinterp.errors import OutputError, TrainingError
 from napari_cellinterp.events import EpochFinished, Progressed, finish
 from napari_cellinterp.training import vae_training
 from napari_cellinterp.training.fit import N_TURNS, turned
+from napari_cellinterp.training.guides import outlines
 from napari_cellinterp.training.stream import StoredCrops
 from napari_cellinterp.training.vae_training import fit_vae, learning_rate, new_vae, turned_each
 
-TERMS = ("reconstruction", "mutual_information", "total_correlation", "dimension_wise_kl")
+TERMS = ("reconstruction", "mutual_information", "total_correlation", "dimension_wise_kl", "guidance")
 CONFIG = VaeConfig(n_images=4 * 24, batch=4, n_latents=4, device="cpu", checkpoint_steps=7)
 
 
@@ -64,6 +65,25 @@ def assert_same_bits(one, two):
 @pytest.fixture(scope="module")
 def uninterrupted():
     return trained()
+
+
+def test_latents_are_taught_the_outlines_that_are_known():
+    crops = blobs(64)
+    outline = np.concatenate([outlines((image > 100).astype(int), np.array([1]), 1) for image in crops.images[:, 0]])
+    unknown = np.arange(64) % 4 == 0
+    known = np.where(unknown[:, None], np.float32(np.nan), outline)
+    config = VaeConfig(n_images=32 * 80, batch=32, learning_rate=3e-3, pixel_sd=2, guide_sd=0.1, device="cpu")
+    encoder, _ = trained(config, StoredCrops(crops.images, known))
+    with torch.no_grad():
+        found = encoder.encode(torch.from_numpy(crops.images).float() / 255)[:, 1:3].numpy()
+    errors = np.square(found - outline[:, 1:3])
+    assert errors[~unknown].mean() < 0.2 * outline[:, 1:3].var()
+    assert errors[unknown].mean() < 0.5 * outline[:, 1:3].var()
+
+
+def test_nothing_can_be_taught_where_no_mask_is_known():
+    with pytest.raises(TrainingError, match=r"guide_sd 0\.1.*no crop.*mask"):
+        trained(CONFIG.model_copy(update={"guide_sd": 0.1}))
 
 
 def test_it_learns_and_reports():

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-CENTRAL = ("size", "elongation", "diagonal elongation", "brightness")
-"""Kinds of latents that change the central nucleus itself."""
+MEASURED = ("size", "elongation", "diagonal elongation", "brightness")
+"""Kinds of latents that change the central nucleus itself, as its traversal shows."""
+
+CENTRAL = (*MEASURED, "raggedness")
+"""All such kinds; one is too fine for the decoder to show, but a latent can be taught it."""
 
 POSITION = ("x position", "y position")
 """Kinds of latents that move it within the crop."""
@@ -73,7 +76,7 @@ def latent_kinds(decoder: Decoder, latents: NDArray[np.float32], mean_kl: Sequen
     Returns
     -------
     dict of int to str
-        One of `CENTRAL`, `POSITION`, `NEIGHBOURHOOD`, `MIXED`, `UNCLEAR` and `INACTIVE` for each latent.
+        One of `MEASURED`, `POSITION`, `NEIGHBOURHOOD`, `MIXED`, `UNCLEAR` and `INACTIVE` for each latent.
     """
     references = latents[np.linspace(0, len(latents) - 1, min(N_REFERENCES, len(latents))).astype(int)]
     usual = _differences(_decoded(decoder, references), _decoded(decoder, np.roll(references, 1, axis=0)))
@@ -110,7 +113,7 @@ def _differences(before: Floats, after: Floats) -> dict[str, float]:
 
     The median, because now and then a nucleus merges with its neighbour as it is decoded.
     """
-    found: dict[str, list[float]] = {name: [] for name in (*CENTRAL, *POSITION, NEIGHBOURHOOD)}
+    found: dict[str, list[float]] = {name: [] for name in (*MEASURED, *POSITION, NEIGHBOURHOOD)}
     for a, b in zip(before, after, strict=True):
         inside_a, inside_b = central_mask(a), central_mask(b)
         of_a, of_b = _properties(a, inside_a), _properties(b, inside_b)

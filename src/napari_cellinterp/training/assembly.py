@@ -12,9 +12,10 @@ from napari_cellinterp.models.bundle_info import BundleInfo, LatentInfo, Novelty
 from napari_cellinterp.models.latent_names import latent_kinds, numbered
 from napari_cellinterp.models.novelty import NoveltyModel, Population, crop_statistics
 from napari_cellinterp.training.fit import encode_all
+from napari_cellinterp.training.guides import GUIDES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import nn
@@ -38,6 +39,7 @@ def assemble(
     held_out: LabelledCrops,
     classes: Sequence[str],
     config: TrainingConfig,
+    kinds: Mapping[int, str] | None = None,
 ) -> ModelBundle:
     """Put a bundle together.
 
@@ -53,6 +55,8 @@ def assemble(
         In the order of the states.
     config : TrainingConfig
         Settings; kept in the bundle.
+    kinds : mapping of int to str, optional
+        What each latent is about; by default what the first ones were taught, and of the others what traversals show.
     """
     rows = np.random.default_rng(0).permutation(len(held_out))[:N_POPULATION]
     crops = held_out[np.sort(rows)]
@@ -60,7 +64,10 @@ def assemble(
     latents, statistics = mean.numpy(), crop_statistics(crops.patches)
     kl = (0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)).mean(dim=0).numpy()
     order = [int(i) for i in np.argsort(-kl)]
-    names = numbered(latent_kinds(decoder, latents, kl.tolist()), order)
+    if kinds is None:
+        taught = {} if config.vae.guide_sd is None else {i: guide.name for i, guide in enumerate(GUIDES)}
+        kinds = latent_kinds(decoder, latents, kl.tolist()) | taught
+    names = numbered(kinds, order)
     quantiles = np.quantile(latents, np.linspace(0, 1, N_QUANTILES), axis=0).astype(np.float32)
     population = Population(latents, crops.state, statistics, quantiles)
     info = BundleInfo(

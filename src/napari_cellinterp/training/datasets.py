@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, no
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
+from napari_cellinterp.training.guides import outlines
 from napari_cellinterp.training.workers import worker_pool
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_cellinterp.training.guides import Outlines
 
 UNKNOWN = -1
 """State of a crop that nobody labelled."""
@@ -44,11 +47,14 @@ class LabelledCrops:
         it isn't known.
     scene : (n,) int
         Which scene or image the crop comes from.
+    outline : (n, 4) float32
+        Of the central nucleus, see `napari_cellinterp.training.guides`; NaN where its mask isn't known.
     """
 
     patches: Patches
     state: NDArray[np.int64]
     scene: NDArray[np.int64]
+    outline: Outlines
 
     def __len__(self) -> int:
         """Return the number of crops."""
@@ -56,7 +62,7 @@ class LabelledCrops:
 
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> LabelledCrops:
         """Return the chosen crops."""
-        return LabelledCrops(self.patches[rows], self.state[rows], self.scene[rows])
+        return LabelledCrops(self.patches[rows], self.state[rows], self.scene[rows], self.outline[rows])
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -78,8 +84,7 @@ class LabelledCrops:
             if name in known:
                 numbers[list(known).index(name)] = number
         state = numbers[self.state]
-        rows = np.flatnonzero(state != UNKNOWN)
-        return LabelledCrops(self.patches[rows], state[rows], self.scene[rows])
+        return replace(self, state=state)[np.flatnonzero(state != UNKNOWN)]
 
     def balanced(self, n_a_class: int, seed: int) -> LabelledCrops:
         """Draw as many crops of each class; all there are of the rarest where there are fewer."""
@@ -129,7 +134,7 @@ class LabelledCrops:
     def save(self, path: Path) -> None:
         """Write to an npz file; patches as bytes."""
         statistics = {name: getattr(self.patches, name) for name in STATISTICS}
-        np.savez(path, x=self.images, state=self.state, scene=self.scene, **statistics)
+        np.savez(path, x=self.images, state=self.state, scene=self.scene, outline=self.outline, **statistics)
 
     @staticmethod
     def load(path: Path) -> LabelledCrops:
@@ -137,7 +142,7 @@ class LabelledCrops:
         with np.load(path) as archive:
             statistics = {name: archive[name] for name in STATISTICS}
             patches = Patches(archive["x"].astype(np.float32) / 255, **statistics)
-            return LabelledCrops(patches, archive["state"], archive["scene"])
+            return LabelledCrops(patches, archive["state"], archive["scene"], archive["outline"])
 
     @staticmethod
     def concatenate(parts: list[LabelledCrops]) -> LabelledCrops:
@@ -146,6 +151,7 @@ class LabelledCrops:
             Patches.concatenate([part.patches for part in parts]),
             np.concatenate([part.state for part in parts]),
             np.concatenate([part.scene for part in parts]),
+            np.concatenate([part.outline for part in parts]),
         )
 
 
@@ -176,8 +182,9 @@ def simulate_scene_crops(seed: int) -> LabelledCrops:
     y = found["y"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
     x = found["x"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
     patches = normalise(crop_frame(scene.image[None], y, x, 1 / zoom))
-    state = scene.factors.state[found["label"].to_numpy() - 1]
-    return LabelledCrops(patches, state, np.full(len(found), seed))
+    ids = found["label"].to_numpy()
+    outline = outlines(scene.labels, ids, 1 / zoom)
+    return LabelledCrops(patches, scene.factors.state[ids - 1], np.full(len(found), seed), outline)
 
 
 def simulate_crops(n_crops: int, first_seed: int, n_processes: int = 2) -> Iterator[LabelledCrops]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import draw_optics, expose
 from napari_cellinterp.movies.tracks import measure_labels
 from napari_cellinterp.training.datasets import CENTRE_ERROR_PX, UNKNOWN, LabelledCrops
+from napari_cellinterp.training.guides import no_outlines, outlines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,8 +79,9 @@ def _unlabelled(images: Iterable[Iterable[tuple[Image, Image]]], seed: int) -> L
         for frame, labels in frames:
             found = measure_labels(labels)
             if len(found) >= FEWEST_NUCLEI:
-                windows = _windows(frame, found[["y", "x"]].to_numpy(), _diameter(found), rng)
-                parts.append(_crops(windows, UNKNOWN, -number))
+                windows, zoom = _windows(frame, found[["y", "x"]].to_numpy(), _diameter(found), rng)
+                outline = outlines(labels, found["label"].to_numpy(), zoom)
+                parts.append(replace(_crops(windows, UNKNOWN, -number), outline=outline))
     return LabelledCrops.concatenate(parts)
 
 
@@ -115,7 +118,8 @@ def labelled_crops(folder: Path, n_repeats: int, seed: int) -> LabelledCrops:
         state = rows["state"].map(STATES.index).to_numpy(np.int64)
         for repeat in range(n_repeats):
             changed = _elsewhere(frame, diameter, rng) if repeat and rng.random() < SHARE_EXPOSED else frame
-            parts.append(_crops(_windows(changed, rows[["y", "x"]].to_numpy(), diameter, rng), state, -number))
+            windows, _ = _windows(changed, rows[["y", "x"]].to_numpy(), diameter, rng)
+            parts.append(_crops(windows, state, -number))
     return LabelledCrops.concatenate(parts)
 
 
@@ -154,7 +158,7 @@ def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
         frame, diameter = _frames(path)[0].astype(np.float32), _diameter(found)
         changed = _elsewhere(frame, diameter, rng) if rng.random() < SHARE_EXPOSED else frame
         others = found[~found["label"].isin(candidates.get(path.name, ()))]
-        windows = _windows(changed, others[["y", "x"]].to_numpy(), diameter, rng)
+        windows, _ = _windows(changed, others[["y", "x"]].to_numpy(), diameter, rng)
         parts.append(_crops(windows, STATES.index("interphase"), -number))
     crops = LabelledCrops.concatenate(parts)
     return crops[rng.permutation(len(crops))[:n]]
@@ -184,11 +188,11 @@ def _diameter(found: pd.DataFrame) -> float:
 
 def _windows(
     frame: Image, centres: NDArray[np.float64], diameter_px: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Cut crops with scale and centres a little off."""
-    zoom = diameter_px * np.exp(rng.normal(0, SCALE_ERROR)) / REFERENCE_DIAMETER_PX
-    y, x = (centres + rng.normal(0, CENTRE_ERROR_PX * zoom, centres.shape)).T
-    return crop_frame(frame[None], y, x, 1 / zoom)
+) -> tuple[NDArray[np.float32], float]:
+    """Cut crops with scale and centres a little off; also return the scale, model pixels per pixel of the image."""
+    zoom = REFERENCE_DIAMETER_PX / (diameter_px * np.exp(rng.normal(0, SCALE_ERROR)))
+    y, x = (centres + rng.normal(0, CENTRE_ERROR_PX / zoom, centres.shape)).T
+    return crop_frame(frame[None], y, x, zoom), float(zoom)
 
 
 def _elsewhere(frame: NDArray[np.float32], diameter_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -205,4 +209,4 @@ def _nothing() -> LabelledCrops:
 def _crops(windows: NDArray[np.float32], state: NDArray[np.int64] | int, scene: int) -> LabelledCrops:
     patches: Patches = normalise(windows)
     n = len(patches)
-    return LabelledCrops(patches, np.broadcast_to(state, n).astype(np.int64), np.full(n, scene))
+    return LabelledCrops(patches, np.broadcast_to(state, n).astype(np.int64), np.full(n, scene), no_outlines(n))

@@ -12,6 +12,7 @@ import torch
 from napari_cellinterp.errors import ExpressionError, TrainingError
 from napari_cellinterp.models.expression import Expression
 from napari_cellinterp.models.heads import Cnn, NetworkHead, SymbolicHead
+from napari_cellinterp.models.latent_names import kinds_of
 from napari_cellinterp.results.files import written_beside
 from napari_cellinterp.training.assembly import assemble
 from napari_cellinterp.training.assessment import Judged, chosen_formula, keep_best, target_name, with_front
@@ -199,7 +200,8 @@ class Training:
         formula, info = heads["symbolic"]
         assert isinstance(formula, SymbolicHead)
         heads["symbolic"] = formula, with_front(info, formula, fronts, test)
-        return assemble(encoder, decoder, heads, self.data.test, self.data.classes, self.config)
+        kinds = kinds_of(self.start) if self.start else None
+        return assemble(encoder, decoder, heads, self.data.test, self.data.classes, self.config, kinds)
 
     def labelled(self) -> Job[Labelled]:
         """Encode the training crops, once."""

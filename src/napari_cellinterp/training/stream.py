@@ -9,22 +9,25 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops
+from napari_cellinterp.training.guides import no_outlines
 from napari_cellinterp.training.workers import worker_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
     from concurrent.futures import Future, ProcessPoolExecutor
 
     from numpy.typing import NDArray
 
+    from napari_cellinterp.training.guides import Outlines
+
     Crops: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
-    Batches: TypeAlias = Generator[Crops, None, None]
+    Batches: TypeAlias = Generator["Batch", None, None]
 
 ROWS, TURNS, NOISE, SHUFFLE = range(4)
 """What random numbers are for: draws for one purpose don't follow those for another."""
@@ -34,6 +37,21 @@ N_BLOCKS_AHEAD = 1
 
 EXTRA_SEED = 2**31
 """Added to the seed of the second of two mixed streams, for them to draw apart."""
+
+
+class Batch(NamedTuple):
+    """Crops for one step.
+
+    Attributes
+    ----------
+    images : (n, n_channels, 64, 64) uint8 or float32
+        Normalised patches, times 255 where they are bytes.
+    outline : (n, 4) float32
+        Of the central nuclei, see `napari_cellinterp.training.guides`; NaN where it isn't known.
+    """
+
+    images: Crops
+    outline: Outlines
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ class CropStream(Protocol):
     """An endless source of training crops."""
 
     def batches(self, draw: Draw) -> Batches:
-        """Yield batches (n_crops, n_channels, 64, 64), normalised: uint8 times 255, or float32 in [0, 1].
+        """Yield batches of ``n_crops``.
 
         The batch of a step depends only on seed, step, rank and the stream; closing the generator ends what it began.
         """
@@ -84,6 +102,8 @@ class StoredCrops:
     ----------
     images : (n, n_channels, 64, 64) uint8 or float32
         Normalised patches, times 255 where they are bytes.
+    outline : (n, 4) float32, optional
+        Of the central nuclei; by default it isn't known.
 
     Raises
     ------
@@ -92,6 +112,7 @@ class StoredCrops:
     """
 
     images: Crops
+    outline: Outlines | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or not len(self.images) or self.images.dtype not in (np.uint8, np.float32):
@@ -102,13 +123,19 @@ class StoredCrops:
 
     def batches(self, draw: Draw) -> Batches:
         """Yield random rows, drawn with replacement."""
+        outline = no_outlines(len(self.images)) if self.outline is None else self.outline
         for step in count(draw.first_step):
-            rows = draw.rng(step, ROWS).integers(0, len(self.images), draw.n_crops)
-            yield self.images[np.sort(rows)]
+            rows = np.sort(draw.rng(step, ROWS).integers(0, len(self.images), draw.n_crops))
+            yield Batch(self.images[rows], outline[rows])
 
     def describe(self) -> str:
-        """Return the array's shape and checksum."""
-        return f"stored {self.images.shape}, CRC {zlib.crc32(np.ascontiguousarray(self.images).data):08x}"
+        """Return the array's shape and checksum, and that of the outlines where they are known."""
+        outline = "" if self.outline is None else f", outlines {_checksum(self.outline)}"
+        return f"stored {self.images.shape}, CRC {_checksum(self.images)}{outline}"
+
+
+def _checksum(array: NDArray[Any]) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(array).data):08x}"
 
 
 @dataclass(frozen=True)
@@ -137,7 +164,7 @@ class KeptCrops:
         TrainingError
             If a worker dies.
         """
-        yield from StoredCrops(self._images).batches(draw)
+        yield from StoredCrops(*self._all).batches(draw)
 
     def describe(self) -> str:
         """Return where the scenes come from."""
@@ -145,12 +172,12 @@ class KeptCrops:
         return f"all of {name}, scenes {self.scenes.start} to {self.scenes.stop - 1}"
 
     @cached_property
-    def _images(self) -> NDArray[np.uint8]:
+    def _all(self) -> Batch:
         if not len(self.scenes):
             raise TrainingError("There are no scenes to simulate.", "Give at least one.")
         with worker_pool(self.n_processes) as pool:
             parts = [pool.submit(_scene_bytes, self.simulate, scene) for scene in self.scenes]
-            return np.concatenate([_result(scene, part) for scene, part in zip(self.scenes, parts, strict=True)])
+            return _joined(_result(scene, part) for scene, part in zip(self.scenes, parts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -176,17 +203,22 @@ class MixedCrops:
         extra = self.extra.batches(replace(draw, n_crops=n_extra, seed=draw.seed + EXTRA_SEED))
         with closing(main), closing(extra):
             for one, other in zip(main, extra, strict=True):
-                yield np.concatenate([_same_type(one, other), other])
+                yield _joined((_same_type(one, other), other))
 
     def describe(self) -> str:
         """Return the descriptions of both, and the share."""
         return f"{self.main.describe()}; {self.share:g} {self.extra.describe()}"
 
 
-def _same_type(one: Crops, other: Crops) -> Crops:
-    if one.dtype != other.dtype:
+def _joined(parts: Iterable[Batch]) -> Batch:
+    images, outline = zip(*parts, strict=True)
+    return Batch(np.concatenate(images), np.concatenate(outline))
+
+
+def _same_type(one: Batch, other: Batch) -> Batch:
+    if one.images.dtype != other.images.dtype:
         raise TrainingError(
-            f"Crops of type {one.dtype} can't be mixed with {other.dtype}.",
+            f"Crops of type {one.images.dtype} can't be mixed with {other.images.dtype}.",
             "Give both as bytes, or both as numbers from 0 to 1.",
         )
     return one
@@ -234,7 +266,8 @@ class SimulatedCrops:
         with closing(self._blocks(draw, n_done)) as blocks:
             for block in blocks:
                 for i in range(place, steps_per_block):
-                    yield block[i * draw.n_crops : (i + 1) * draw.n_crops]
+                    rows = slice(i * draw.n_crops, (i + 1) * draw.n_crops)
+                    yield Batch(block.images[rows], block.outline[rows])
                 place = 0
 
     def describe(self) -> str:
@@ -251,7 +284,7 @@ class SimulatedCrops:
         # a mixture may ask for none at all
         return in_block // max(1, n_crops)
 
-    def _blocks(self, draw: Draw, n_done: int) -> Generator[NDArray[np.uint8], None, None]:
+    def _blocks(self, draw: Draw, n_done: int) -> Batches:
         numbers = count(n_done * draw.n_ranks + draw.rank, draw.n_ranks)
         waiting: deque[_Block] = deque()
         with worker_pool(self.n_processes) as pool:
@@ -265,15 +298,17 @@ class SimulatedCrops:
         scenes = range(first, first + self.scenes_per_block)
         return _Block(number, scenes, [pool.submit(_scene_bytes, self.simulate, scene) for scene in scenes])
 
-    def _shuffled(self, block: _Block, draw: Draw) -> NDArray[np.uint8]:
+    def _shuffled(self, block: _Block, draw: Draw) -> Batch:
         crops, n = block.crops(), self.scenes_per_block * self.crops_per_scene
-        if len(crops) < n / 2:
+        n_there = len(crops.images)
+        if n_there < n / 2:
             raise TrainingError(
-                f"Scenes {block.scenes[0]} to {block.scenes[-1]} gave {len(crops)} crops, not about {n}.",
-                f"Set crops_per_scene to about {len(crops) // len(block.scenes)}, or check what simulates them.",
+                f"Scenes {block.scenes[0]} to {block.scenes[-1]} gave {n_there} crops, not about {n}.",
+                f"Set crops_per_scene to about {n_there // len(block.scenes)}, or check what simulates them.",
             )
-        order = np.random.default_rng((draw.seed, block.number, 0, SHUFFLE)).permutation(len(crops))
-        return crops[np.resize(order, n)]
+        order = np.random.default_rng((draw.seed, block.number, 0, SHUFFLE)).permutation(n_there)
+        rows = np.resize(order, n)
+        return Batch(crops.images[rows], crops.outline[rows])
 
 
 @dataclass(frozen=True)
@@ -282,14 +317,14 @@ class _Block:
 
     number: int
     scenes: range
-    parts: list[Future[NDArray[np.uint8]]]
+    parts: list[Future[Batch]]
 
-    def crops(self) -> NDArray[np.uint8]:
-        """Wait for the crops, (n, n_channels, 64, 64)."""
-        return np.concatenate([_result(scene, part) for scene, part in zip(self.scenes, self.parts, strict=True)])
+    def crops(self) -> Batch:
+        """Wait for the crops."""
+        return _joined(_result(scene, part) for scene, part in zip(self.scenes, self.parts, strict=True))
 
 
-def _result(scene: int, part: Future[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _result(scene: int, part: Future[Batch]) -> Batch:
     try:
         return part.result()
     except BrokenProcessPool:
@@ -301,6 +336,7 @@ def _result(scene: int, part: Future[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         ) from error
 
 
-def _scene_bytes(simulate: Callable[[int], LabelledCrops], scene: int) -> NDArray[np.uint8]:
+def _scene_bytes(simulate: Callable[[int], LabelledCrops], scene: int) -> Batch:
     """Simulate in a worker; bytes are a quarter of what would have to be sent otherwise."""
-    return (simulate(scene).patches.x * 255).round().astype(np.uint8)
+    crops = simulate(scene)
+    return Batch(crops.images, crops.outline)

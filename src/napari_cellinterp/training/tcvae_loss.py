@@ -28,20 +28,25 @@ class TcvaeLoss:
         KL(q(z) || prod_j q(z_j)), how far the latents are from independent.
     dimension_wise_kl : Tensor
         sum_j KL(q(z_j) || p(z_j)).
+    guidance : Tensor
+        How far the first latents are from the outline that they are taught, see
+        `napari_cellinterp.training.guides.guide_error`; 0 where they are taught nothing.
     """
 
     reconstruction: Tensor
     mutual_information: Tensor
     total_correlation: Tensor
     dimension_wise_kl: Tensor
+    guidance: Tensor
 
     def total(self, alpha: float, beta: float, gamma: float) -> Tensor:
-        """Return the weighted sum that is minimised (Chen et al. 2018, eq. 4)."""
+        """Return the weighted sum that is minimised (Chen et al. 2018, eq. 4, and the guidance)."""
         return (
             self.reconstruction
             + alpha * self.mutual_information
             + beta * self.total_correlation
             + gamma * self.dimension_wise_kl
+            + self.guidance
         )
 
 

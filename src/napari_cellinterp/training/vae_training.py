@@ -19,6 +19,7 @@ from napari_cellinterp.results.files import check_writable
 from napari_cellinterp.training.checkpoint import Checkpoint
 from napari_cellinterp.training.devices import on_each_device, open_fabric
 from napari_cellinterp.training.fit import N_TURNS, turned
+from napari_cellinterp.training.guides import guide_error, turned_outlines
 from napari_cellinterp.training.stream import NOISE, TURNS, Draw
 from napari_cellinterp.training.tcvae_loss import TcvaeLoss, decompose, pixel_weights, reconstruction_error
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_cellinterp.config import VaeConfig
     from napari_cellinterp.events import Job
-    from napari_cellinterp.training.stream import Crops, CropStream
+    from napari_cellinterp.training.stream import Batch, CropStream
 
 REPORT_STEPS = 100
 PROGRESS_STEPS = 10
@@ -165,14 +166,26 @@ class _Trainer:
         if checkpoint and self.fabric.is_global_zero:
             checkpoint.save(step, self.networks, self.adam)
 
-    def step(self, step: int, x: Tensor, noise: Tensor) -> TcvaeLoss:
-        """Take one step on images (n, n_channels, 64, 64), bytes or in [0, 1], with noise (n, n_latents)."""
+    def step(self, step: int, x: Tensor, noise: Tensor, outline: Tensor) -> TcvaeLoss:
+        """Take one step on images (n, n_channels, 64, 64), bytes or in [0, 1].
+
+        Parameters
+        ----------
+        step : int
+            From 1.
+        x : (n, n_channels, 64, 64) Tensor
+            Images.
+        noise : (n, n_latents) Tensor
+            Of the samples of z.
+        outline : (n, 4) Tensor
+            Of the central nuclei.
+        """
         rate = learning_rate(step, self.n_steps, self.config.learning_rate)
         for group in self.adam.param_groups:
             group["lr"] = rate
-        x, noise = self.fabric.to_device((x, noise))
+        x, noise, outline = self.fabric.to_device((x, noise, outline))
         x = (x.float() / 255 if x.dtype == torch.uint8 else x).contiguous(memory_format=torch.channels_last)
-        loss = self._loss(x, noise)
+        loss = self._loss(x, noise, outline)
         total = loss.total(self.config.alpha, self.config.beta, self.config.gamma)
         if not total.isfinite():
             raise _not_finite(x, float(total.detach()), step, rate)
@@ -183,11 +196,18 @@ class _Trainer:
         self.is_stepping = False
         return loss
 
-    def _loss(self, x: Tensor, noise: Tensor) -> TcvaeLoss:
+    def _loss(self, x: Tensor, noise: Tensor, outline: Tensor) -> TcvaeLoss:
         decoded, z, mean, log_variance = self.wrapped(x, noise)
         reconstruction = reconstruction_error(decoded, x, self.pixel_weights, self.config.pixel_sd)
         terms = decompose(z, mean, log_variance, self.config.n_dataset, self.config.estimator)
-        return TcvaeLoss(reconstruction, *terms)
+        guide_sd = self.config.guide_sd
+        if guide_sd is not None and not outline.isfinite().any():
+            raise TrainingError(
+                f"The latents are to be guided (guide_sd {guide_sd:g}), but no crop of a batch has a mask.",
+                "Give a movie with its labels, or leave guide_sd empty.",
+            )
+        guidance = mean.new_zeros(()) if guide_sd is None else guide_error(mean, outline, guide_sd)
+        return TcvaeLoss(reconstruction, *terms, guidance)
 
 
 def _not_finite(x: Tensor, total: float, step: int, rate: float) -> TrainingError:
@@ -212,13 +232,15 @@ def learning_rate(step: int, n_steps: int, largest: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-def _prepared(batch: Crops, draw: Draw, step: int, config: VaeConfig) -> tuple[Tensor, Tensor]:
-    """Flip and turn each crop at random; add the noise of the sample of z, (n, n_latents)."""
-    turns = draw.rng(step, TURNS).integers(0, N_TURNS, len(batch))
+def _prepared(batch: Batch, draw: Draw, step: int, config: VaeConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Flip and turn each crop at random, and its outline; between them the noise of the sample of z, (n, n_latents)."""
+    n = len(batch.images)
+    turns = draw.rng(step, TURNS).integers(0, N_TURNS, n)
     # from torch's own generator on the CPU, which draws alike for every device
     generator = torch.Generator().manual_seed(int(draw.rng(step, NOISE).integers(2**63)))
-    noise = torch.randn(len(batch), config.n_latents, generator=generator)
-    return turned_each(torch.from_numpy(batch), turns), noise
+    noise = torch.randn(n, config.n_latents, generator=generator)
+    outline = turned_outlines(torch.from_numpy(batch.outline), torch.from_numpy(turns))
+    return turned_each(torch.from_numpy(batch.images), turns), noise, outline
 
 
 def turned_each(images: Tensor, turns: NDArray[np.int64]) -> Tensor:
