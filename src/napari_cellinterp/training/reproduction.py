@@ -17,6 +17,7 @@ from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.models.latent_names import active_latents
 from napari_cellinterp.training.benchmark import frozen, hashes, labelled_sets, settings, unlabelled_scene
 from napari_cellinterp.training.fit import encode_all
+from napari_cellinterp.training.guides import GUIDES
 from napari_cellinterp.training.meaning import BestLatents, LatentMeaning, best_latents, latent_meanings
 from napari_cellinterp.training.run import Training, TrainingData, judged
 from napari_cellinterp.training.run_folder import RunFolder, machine
@@ -222,14 +223,16 @@ def _head(result: Reproduction, command: str) -> Iterator[str]:
     yield f"Benchmark version {frozen()['version']}, SHA-256 of its states and scenes `{result.sha256[:16]}...`:"
     yield f"simulated crops of interphase and metaphase, {result.n_train} to train on, {result.n_validation} to choose"
     yield f"and calibrate on, {result.n_test} to test on, of different scenes. The models of a scheme"
-    yield f"differ by their seeds, 0 to {len(result.runs('sparse')) - 1}; the beta-TCVAE's is {_vae_seed(result)}."
+    vae = TrainingConfig.model_validate_json(config).vae
+    yield f"differ by their seeds, 0 to {len(result.runs('sparse')) - 1}; the beta-TCVAE's is {vae.seed}."
     yield ""
+    if vae.guide_sd is not None:
+        taught = ", ".join(f"z{i} {guide.name}" for i, guide in enumerate(GUIDES))
+        yield f"Other than the paper's, the first latents were taught the outline of the central nucleus ({taught}), as"
+        yield "the masks of the unlabelled crops tell it; no state was used, and no test crop."
+        yield ""
     yield f"<details><summary>Settings</summary>\n\n`{config}`\n\n</details>"
     yield ""
-
-
-def _vae_seed(result: Reproduction) -> int:
-    return TrainingConfig.model_validate_json(result.bundle.info.training["config"]).vae.seed
 
 
 def _schemes(result: Reproduction) -> Iterator[str]:
