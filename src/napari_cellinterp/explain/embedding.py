@@ -25,7 +25,11 @@ CHUNK = 10_000
 """Nuclei that are placed at a time."""
 
 MIN_NUCLEI = 16
-N_NEIGHBOURS = 15
+N_NEIGHBOURS = 50
+"""More than a nucleus has frames in which it hardly changes, else each track is an island of its own."""
+
+N_NEAREST = 15
+"""A nucleus outside of the sample is placed among so many."""
 
 _one_at_a_time = Lock()
 """numba's threads may not bear two at once; a job that nobody waits for any more still ends."""
@@ -99,12 +103,12 @@ def umap_job(latents: NDArray[np.float32], seed: int = 0) -> Job[Embedding]:
     positions = np.full((len(latents), 2), np.nan, np.float32)
     yield Progressed(0, len(known))
     with _one_at_a_time:
-        positions[fitted] = _umap(seed).fit_transform(latents[fitted])
+        positions[fitted] = _umap(len(fitted), seed).fit_transform(latents[fitted])
     yield Progressed(len(fitted), len(known))
     tree = cKDTree(latents[fitted])
     for start in range(0, len(others), CHUNK):
         rows = others[start : start + CHUNK]
-        positions[rows] = _among(positions[fitted], *tree.query(latents[rows], N_NEIGHBOURS))
+        positions[rows] = _among(positions[fitted], *tree.query(latents[rows], N_NEAREST))
         yield Progressed(len(fitted) + start + len(rows), len(known))
     return Embedding(("UMAP 1", "UMAP 2"), positions)
 
@@ -112,7 +116,7 @@ def umap_job(latents: NDArray[np.float32], seed: int = 0) -> Job[Embedding]:
 def _among(
     positions: NDArray[np.float32], distances: NDArray[np.float64], nearest: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return means of positions (n_fitted, 2), given the nearest ones and their distances, (n, N_NEIGHBOURS) each."""
+    """Return means of positions (n_fitted, 2), given the nearest ones and their distances, (n, N_NEAREST) each."""
     beyond = distances - distances[:, :1]
     weights = np.exp(-beyond / np.maximum(beyond.mean(axis=1, keepdims=True), 1e-9))
     weights /= weights.sum(axis=1, keepdims=True)
@@ -120,14 +124,14 @@ def _among(
     return means
 
 
-def _umap(seed: int) -> Any:
+def _umap(n: int, seed: int) -> Any:
     try:
         from umap import UMAP  # type: ignore[import-untyped]
     except ImportError as error:
         raise QuestionError(
             "UMAP isn't installed.", 'Install it with pip install "napari-cellinterp[embed]", and restart napari.'
         ) from error
-    return UMAP(n_neighbors=N_NEIGHBOURS, init="pca", random_state=seed, n_jobs=1)
+    return UMAP(n_neighbors=min(N_NEIGHBOURS, n - 1), init="pca", random_state=seed, n_jobs=1)
 
 
 def inside_lasso(positions: ArrayLike, lasso: ArrayLike) -> NDArray[np.bool_]:

@@ -1,9 +1,9 @@
-"""The fourth page of the Classify widget: all crops of a track or of a state side by side."""
+"""All crops of a track, of a state or of the highlighted nuclei side by side; a page of two widgets."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QSize, Qt, Signal
@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -39,11 +40,41 @@ ICON_PX = 72
 
 TRACK = "Track of the selected nucleus"
 NOVEL = "Flagged as novel"
-BY_TIME, BY_SCORE = "By time", "By score"
+ALL, HIGHLIGHTED = "All nuclei", "Highlighted"
+BY_TIME, BY_SCORE, BY_CONFIDENCE, BY_NOVELTY = "By time", "By score", "By confidence", "By novelty"
+
+
+class Order(NamedTuple):
+    """An order of crops.
+
+    Attributes
+    ----------
+    column : str
+        Of the table of nuclei, by which they are sorted.
+    sign : int
+        -1 where the largest comes first.
+    form : str
+        How the number is written.
+    words : str
+        What comes first, and what does in reverse.
+    """
+
+    column: str
+    sign: int
+    form: str
+    words: tuple[str, str]
+
+
+ORDERS = {
+    BY_TIME: Order("score", 0, "+.2f", ("first frames first", "last frames first")),
+    BY_SCORE: Order("score", -1, "+.2f", ("highest score first", "lowest score first")),
+    BY_CONFIDENCE: Order("probability", 1, ".3f", ("least sure first", "most sure first")),
+    BY_NOVELTY: Order("novelty", -1, ".2f", ("most novel first", "most usual first")),
+}
 
 
 class GalleryPage(QWidget):
-    """Crops of a track or a state; a click on one selects the nucleus.
+    """Crops of a track, a state or other nuclei; a click on one selects the nucleus.
 
     Parameters
     ----------
@@ -60,7 +91,13 @@ class GalleryPage(QWidget):
         self._items: dict[int, QListWidgetItem] = {}
         self._stale = True
         self.what, self.order, self.about = QComboBox(), QComboBox(), QLabel()
-        self.order.addItems([BY_TIME, BY_SCORE])
+        self.reverse = QToolButton()
+        self.what.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.what.setMinimumContentsLength(14)
+        self.order.addItems(list(ORDERS))
+        self.reverse.setText("⇅")
+        self.reverse.setCheckable(True)
+        self.reverse.setToolTip("Reverse the order.")
         self.about.setWordWrap(True)
         self.grid = self._grid()
         self.save_button = QPushButton("Save as patches.npz…")
@@ -68,6 +105,7 @@ class GalleryPage(QWidget):
         choices = QHBoxLayout()
         choices.addWidget(self.what, 1)
         choices.addWidget(self.order)
+        choices.addWidget(self.reverse)
         layout = QVBoxLayout(self)
         layout.addLayout(choices)
         layout.addWidget(self.about)
@@ -75,6 +113,7 @@ class GalleryPage(QWidget):
         layout.addWidget(self.save_button)
         self.what.currentIndexChanged.connect(self.refresh)
         self.order.currentIndexChanged.connect(self.refresh)
+        self.reverse.toggled.connect(self.refresh)
         self.grid.itemClicked.connect(lambda item: self.row_clicked.emit(item.data(Qt.ItemDataRole.UserRole)))
         self.save_button.clicked.connect(self._choose_file)
 
@@ -84,7 +123,7 @@ class GalleryPage(QWidget):
         self.what.blockSignals(True)
         self.what.clear()
         if result is not None:
-            self.what.addItems([TRACK, *(f"State: {name}" for name in result.classes), NOVEL])
+            self.what.addItems([TRACK, *(f"State: {name}" for name in result.classes), NOVEL, HIGHLIGHTED, ALL])
             self.what.setCurrentIndex(len(result.classes))
         self.what.blockSignals(False)
         self.refresh()
@@ -95,22 +134,34 @@ class GalleryPage(QWidget):
             self.refresh()
         self._mark_selected()
 
+    def show_highlighted(self) -> None:
+        """Follow the highlighting, where highlighted nuclei are shown."""
+        if self.what.currentText() == HIGHLIGHTED:
+            self.refresh()
+
     def rows(self) -> NDArray[np.int64]:
         """Rows of the classification that are chosen, in order; more than are shown, perhaps."""
-        session, what = self._session, self.what.currentText()
-        result = session.classification
+        result = self._session.classification
         if result is None:
             return np.empty(0, np.int64)
+        rows, order = self._chosen(), ORDERS[self.order.currentText()]
+        reverse = -1 if self.reverse.isChecked() else 1
+        if not order.sign:
+            return rows[::reverse]
+        values = result.rows[order.column].to_numpy()[rows]
+        return rows[np.argsort(order.sign * reverse * values, kind="stable")]  # those without a number come last
+
+    def _chosen(self) -> NDArray[np.int64]:
+        """Rows that are chosen, by frame."""
+        session, what = self._session, self.what.currentText()
+        table = session.classification.rows
         if what == TRACK:
-            rows = np.empty(0, np.int64) if session.row is None else session.track_rows(session.row)
-        elif what == NOVEL:
-            rows = np.flatnonzero(result.rows["is_novel"].to_numpy())
-        else:
-            rows = session.state_rows(what.removeprefix("State: "))
-        if self.order.currentText() == BY_SCORE:
-            scores = result.rows["score"].to_numpy()[rows]
-            rows = rows[np.argsort(-scores, kind="stable")]
-        return rows
+            return np.empty(0, np.int64) if session.row is None else session.track_rows(session.row)
+        if what == NOVEL:
+            return np.flatnonzero(table["is_novel"].to_numpy())
+        if what == HIGHLIGHTED:
+            return session.highlighted_rows
+        return np.arange(len(table)) if what == ALL else session.state_rows(what.removeprefix("State: "))
 
     def refresh(self) -> None:
         """Cut the chosen crops, now or when the page is next looked at."""
@@ -165,10 +216,10 @@ class GalleryPage(QWidget):
             return
         blank = QPixmap(ICON_PX, ICON_PX)
         blank.fill(Qt.GlobalColor.transparent)
-        table = session.classification.rows
+        table, order = session.classification.rows, ORDERS[self.order.currentText()]
         for row in shown:
             nucleus = table.iloc[int(row)]
-            item = QListWidgetItem(QIcon(blank), f"{nucleus['frame']}: {nucleus['score']:+.2f}")
+            item = QListWidgetItem(QIcon(blank), f"{nucleus['frame']}: {nucleus[order.column]:{order.form}}")
             item.setData(Qt.ItemDataRole.UserRole, int(row))
             item.setToolTip(f"Track {nucleus['track_id']}, frame {nucleus['frame']}, {nucleus['state'] or 'undefined'}")
             self.grid.addItem(item)
@@ -183,12 +234,15 @@ class GalleryPage(QWidget):
         )
 
     def _describe(self, n: int, n_shown: int) -> str:
+        what, order = self.what.currentText(), ORDERS[self.order.currentText()]
         if n == 0:
-            none_selected = self.what.currentText() == TRACK and self._session.row is None
-            return "Click a nucleus in the viewer first." if none_selected else "There are none."
-        if n_shown < n:
-            return f"The first {n_shown} of {n:,} crops. Below each: frame and score."
-        return f"{n:,} crops. Below each: frame and score."
+            first = {
+                TRACK: "Click a nucleus in the viewer first.",
+                HIGHLIGHTED: "Draw around nuclei on the map of the Population widget first.",
+            }
+            return first.get(what, "There are none.")
+        crops = f"The first {n_shown} of {n:,} crops" if n_shown < n else f"{n:,} crops"
+        return f"{crops}, {order.words[self.reverse.isChecked()]}. Below each: frame and {order.column}."
 
     def _on_cut(self, event: CropsCut) -> None:
         for row, x in zip(event.rows, event.x, strict=True):

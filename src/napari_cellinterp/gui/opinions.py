@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 LATENT_HEADS: tuple[HeadName, ...] = ("sparse", "symbolic", "dense")
 """Heads that read the latents that a classification keeps."""
 
-HEADS: tuple[HeadName, ...] = (*LATENT_HEADS, "cnn")
+SHORT_TITLES: dict[HeadName, str] = {"sparse": "sparse", "symbolic": "formula", "dense": "dense", "cnn": "CNN"}
+"""Of all heads, in the order in which they are shown."""
 
 
 class Opinions:
@@ -46,12 +47,13 @@ class Opinions:
     @cached_property
     def disagreement(self) -> Disagreement | None:
         """Where the compared heads disagree; None where none is compared."""
-        return disagreement(self.compared) if self.compared else None
+        named = {SHORT_TITLES[head]: opinion for head, opinion in self.compared.items()}
+        return disagreement(named) if named else None
 
     def add(self, opinions: dict[HeadName, Opinion]) -> None:
         """Take more opinions."""
         known = self.by_head | opinions
-        self.by_head = {head: known[head] for head in HEADS if head in known}
+        self.by_head = {head: known[head] for head in SHORT_TITLES if head in known}
         self._tell()
 
     def compare(self, head: HeadName, is_compared: bool) -> None:

@@ -131,26 +131,27 @@ class ResultLayers:
 
     def placement(self) -> Placement | None:
         """Return where the layers lie, or None where they are gone."""
-        layer = self._reference()
+        layer = self.reference()
         return None if layer is None else result_of(layer).placement
 
     def row_at(self, world: Sequence[float]) -> int | None:
         """Row of the nucleus at a position in the viewer, or None."""
-        layer = self._reference()
+        layer = self.reference()
         return None if layer is None else self._session.row_at(*frame_position(layer, world))
 
     def frame(self) -> int | None:
         """Return the frame that the viewer shows, or None where our layers are gone."""
-        layer = self._reference()
+        layer = self.reference()
         return None if layer is None else frame_position(layer, self._viewer.dims.point)[0]
 
     def go_to(self, frame: int) -> None:
         """Show a frame in the viewer."""
-        layer = self._reference()
+        layer = self.reference()
         if layer is not None:
             self._viewer.dims.set_point(self._viewer.dims.ndim - layer.ndim, frame_to_world(layer, frame))
 
-    def _reference(self) -> Layer | None:
+    def reference(self) -> Layer | None:
+        """Return a layer that shows the whole classification, or None where they are gone."""
         return self.layer(STATES) or self.layer(TRACKS)
 
     def _activate(self, layer: Layer | None) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CSV_DIGITS = 6
 
+NUCLEUS_COLUMNS = ("track_id", "frame", "y", "x", "state", "score")
+
 
 def write_nuclei_csv(classification: Classification, path: Path) -> None:
     """Write one row a nucleus and frame; an undefined score and its state are empty.
@@ -33,6 +35,29 @@ def write_nuclei_csv(classification: Classification, path: Path) -> None:
         If the file can't be written.
     """
     write_table(classification.rows, path)
+
+
+def write_latents_csv(classification: Classification, rows: NDArray[np.int64], path: Path) -> None:
+    """Write some nuclei with their latents: track, frame, position, state, score, and z0, z1, and so on.
+
+    Parameters
+    ----------
+    classification : Classification
+        Of which.
+    rows : (n,) int64
+        Which ones.
+    path : Path
+        Of the CSV file.
+
+    Raises
+    ------
+    OutputError
+        If the file can't be written.
+    """
+    latents = classification.latents[rows]
+    columns = {f"z{i}": latents[:, i] for i in range(latents.shape[1])}
+    table = classification.rows[list(NUCLEUS_COLUMNS)].iloc[rows].reset_index(drop=True)
+    write_table(table.assign(**columns), path)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
