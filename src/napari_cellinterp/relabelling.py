@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,10 +88,13 @@ def latent_scores(
 
 def _slopes(bundle: ModelBundle, head: HeadName | Expression) -> NDArray[np.float64]:
     """Slope and offset of each score's calibration, (n_scores, 2)."""
-    calibration: tuple[Calibration, ...]
-    if isinstance(head, Expression):
-        population = bundle.population
-        calibration = calibrated(score_points(bundle, head, population.latents), population.state)
-    else:
-        calibration = bundle.info.heads[head].calibration
+    calibration = (
+        formula_calibration(bundle, head) if isinstance(head, Expression) else bundle.info.heads[head].calibration
+    )
     return np.array([(c.slope, c.offset) for c in calibration])
+
+
+@lru_cache(maxsize=64)
+def formula_calibration(bundle: ModelBundle, formula: Expression) -> tuple[Calibration, ...]:
+    """Calibrate a formula on the model's population; kept, because the fit is most of what relabelling takes."""
+    return calibrated(score_points(bundle, formula, bundle.population.latents), bundle.population.state)

@@ -26,6 +26,7 @@ from napari_cellinterp.explain.formulas import (
     term_values,
     torch_code,
     undefined_parts,
+    with_values,
 )
 from napari_cellinterp.models.expression import Expression
 
@@ -245,6 +246,12 @@ def test_terms_sum_to_the_score(text, latents):
     values = term_values(expression, latents)
     assert values.shape == (len(latents), len(expression.terms()))
     np.testing.assert_allclose(values.sum(axis=1), expression.evaluate(latents))
+
+
+def test_a_nucleus_is_put_into_the_formula():
+    expression = Expression.parse("z0 - 2*abs(z1)**2 + log(z0)")
+    filled = with_values(expression, np.array([1.234, -0.567]))
+    assert filled == Expression.parse("1.23 - 2*abs(-0.57)**2 + log(1.23)")
 
 
 @pytest.mark.parametrize(

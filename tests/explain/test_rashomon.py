@@ -9,12 +9,13 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 
-from napari_cellinterp.explain.figure_parts import png, svg
+from napari_cellinterp.explain.figure_parts import NARROW_INCHES, png, svg
 from napari_cellinterp.explain.filmstrip_figure import COLUMN_PX, N_STEPS, ROW_PX, filmstrip_figure
 from napari_cellinterp.explain.rashomon import (
     TrainedModel,
     head_size,
     mean_accuracy,
+    n_runs_like,
     pareto_front,
     rashomon_figure,
     trained_models,
@@ -74,6 +75,24 @@ def test_the_figure_draws_every_model_and_the_front():
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"one", "two", "scheme 3 (sparse)", "Pareto front"} <= set(words)
     assert "scheme 1 (CNN)" not in words
+
+
+def test_very_many_bundles_look_alike_and_are_not_listed():
+    models = [TrainedModel(f"run {i}", "sparse", 0.9 + i / 1e4, 200 + i) for i in range(1000)]
+    axes = (figure := rashomon_figure(models, NARROW_INCHES)).axes[0]
+    assert len(axes.collections) == 1
+    assert len(axes.collections[0].get_offsets()) == 1000
+    assert len(figure.legends[0].get_texts()) == 2
+    assert png(figure)
+
+
+def test_a_run_is_told_by_size_and_latents(random_bundle):
+    bundle = random_bundle()
+    size = head_size(bundle, "symbolic")
+    same = Run(seed=0, accuracy=0.9, expression_size=size.expression_size, latents=size.latents)
+    runs = (same, same.model_copy(update={"latents": (5,)}), same.model_copy(update={"expression_size": 99}))
+    assert [size.is_of(run) for run in runs] == [True, False, False]
+    assert n_runs_like(with_runs(bundle, symbolic={"runs": runs}), "symbolic", size) == 1
 
 
 def test_no_models_are_said():

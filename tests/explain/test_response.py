@@ -202,6 +202,16 @@ def test_the_population_is_overlaid_in_its_colours(bundle):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["interphase", "metaphase", "boundary"]
 
 
+def test_a_nucleus_is_marked_at_its_latents_or_where_the_axes_end(bundle):
+    found = decision_map(bundle, Expression.parse("z0 - z1"), (0, 1))
+    nucleus = np.zeros(32, np.float32)
+    nucleus[:2] = 0.5, 99
+    figure = decision_figure(found, bundle, TITLES, "a formula", nucleus)
+    star = next(line for line in figure.axes[0].lines if line.get_marker() == "*")
+    np.testing.assert_allclose(star.get_xydata(), [(0.5, found.axes[1][-1])])
+    assert "selected nucleus" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def test_undefined_regions_are_hatched_and_named(bundle):
     found = decision_map(bundle, Expression.parse("log(z0) - z1"), (0, 1))
     assert (found.states[:, found.axes[0] <= 0] == -1).all()

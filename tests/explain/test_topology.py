@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from napari_cellinterp.errors import QuestionError
-from napari_cellinterp.explain.figure_parts import png, svg
+from napari_cellinterp.explain.figure_parts import NARROW_INCHES, png, svg
 from napari_cellinterp.explain.topology import (
     Edge,
     Place,
@@ -20,10 +20,17 @@ from napari_cellinterp.explain.topology import (
     head_topology,
     latent_values,
     neuron_name,
+    neuron_words,
     stream,
     subnetwork,
 )
-from napari_cellinterp.explain.topology_figure import BESIDE, NEGATIVE, POSITIVE, topology_figure
+from napari_cellinterp.explain.topology_figure import (
+    BESIDE,
+    NEGATIVE,
+    POSITIVE,
+    neuron_positions,
+    topology_figure,
+)
 from napari_cellinterp.models.heads import NetworkHead, active_weights
 
 CLASSES = ("interphase", "metaphase")
@@ -140,6 +147,27 @@ def test_a_subnetwork_may_begin_at_neurons(two_streams):
     np.testing.assert_allclose(given[Place(4, 0)], whole[Place(4, 0)])
 
 
+def test_a_stream_may_lead_to_the_end_of_a_part(two_streams):
+    part = subnetwork(head_topology(two_streams), [Place(2, 3)])
+    found = stream(part, [A], [Place(2, 3)])
+    assert {(edge.source, edge.target) for edge in found} == {(A, Place(1, 0)), (Place(1, 0), Place(2, 3))}
+    assert not stream(part, [A])
+
+
+def test_a_neuron_is_told_by_its_weights(two_streams):
+    graph = head_topology(two_streams)
+    bias = graph.layer(1)[0].bias
+    words = neuron_words(graph, Place(1, 0), TITLES, CLASSES).splitlines()
+    assert words == [
+        "h1.0",
+        f"bias {bias:+.3g}",
+        "from z0 size: +2",
+        "from z1 elongation: -1",
+        "to h2.3: +1.5",
+    ]
+    assert neuron_words(graph, C, TITLES, CLASSES) == "z2\nto h1.1: +0.5"
+
+
 def test_a_neuron_that_is_not_there_is_named(two_streams):
     with pytest.raises(QuestionError, match=r"Layer 1 has no connected neuron 7.*0, 1"):
         subnetwork(head_topology(two_streams), [Place(1, 7)])
@@ -196,6 +224,15 @@ def test_drawing_names_latents_and_shows_biases(two_streams):
     texts = [text.get_text() for text in topology_figure(graph, TITLES, CLASSES).axes[0].texts]
     assert {"z0\nsize", "z1\nelongation", "z2", "metaphase where it is 0 or more"} <= set(texts)
     assert {f"{neuron.bias:+.2f}" for neuron in graph.neurons if neuron.bias is not None} <= set(texts)
+
+
+@pytest.mark.parametrize("width", [10.0, NARROW_INCHES])
+def test_neurons_are_drawn_where_they_are_said_to_be(two_streams, width):
+    graph = head_topology(two_streams)
+    figure = topology_figure(graph, TITLES, CLASSES, width=width)
+    drawn_at = {tuple(line.get_xydata()[0]) for line in figure.axes[0].lines}
+    assert set(neuron_positions(graph).values()) == drawn_at
+    assert figure.get_size_inches()[0] == width
 
 
 @pytest.mark.parametrize("classes", [CLASSES, ("a", "b", "c")])

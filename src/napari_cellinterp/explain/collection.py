@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,10 +67,10 @@ def _is_whole(path: Path, folder: Path) -> bool:
 
 
 def _told_apart(infos: dict[Path, BundleInfo], folder: Path) -> dict[Path, BundleInfo]:
-    names = [info.name for info in infos.values()]
+    n_named = Counter(info.name for info in infos.values())
     return {
         path: info
-        if names.count(info.name) == 1
+        if n_named[info.name] == 1
         else info.model_copy(update={"name": f"{info.name} ({path.relative_to(folder)})"})
         for path, info in infos.items()
     }

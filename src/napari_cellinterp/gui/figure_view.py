@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cellinterp.errors import CellInterpError
@@ -39,18 +39,22 @@ class Sheet(FigureCanvasQTAgg):
     def __init__(self, figure: Figure) -> None:
         super().__init__(figure)
         self._width_inches, self._height_inches = figure.get_size_inches()
-        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
-    def heightForWidth(self, width: int) -> int:
-        """As high as the figure is in proportion."""
-        return round(width * self._height_inches / self._width_inches)
+    def fit(self, width: int) -> None:
+        """Become as high as a width needs, so that no layout squeezes the figure."""
+        self.setFixedHeight(max(1, round(width * self._height_inches / self._width_inches)))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Scale the figure to the width."""
-        self.figure.dpi = event.size().width() * self.device_pixel_ratio / self._width_inches
+        width = event.size().width()
+        self.figure.dpi = width * self.device_pixel_ratio / self._width_inches
         super().resizeEvent(event)
+        if width != event.oldSize().width():
+            QTimer.singleShot(0, self._fit)  # Qt loses a resize within a resize
+
+    def _fit(self) -> None:
+        self.fit(self.width())
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Leave the wheel to the page, which scrolls."""
@@ -83,9 +87,9 @@ class FigureView(QWidget):
             self.sheet = Sheet(figure)
             self.sheet.mpl_connect("button_press_event", self.pressed.emit)
             self.sheet.mpl_connect("motion_notify_event", self.hovered.emit)
-            if before is not None:  # else the page jumps as it is laid out
-                self.sheet.resize(before.size())
+            self.sheet.fit(self.width())
             self.layout().addWidget(self.sheet)
+            self.sheet.show()  # at once, lest the page closes up for a moment
         if before is not None:
             self.layout().removeWidget(before)
             before.hide()

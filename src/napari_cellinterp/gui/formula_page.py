@@ -36,8 +36,8 @@ SEVERAL = (
     "A model of several classes has one formula a class, and the largest score wins: shorter ones were measured class "
     "by class, so there is no single line from short to accurate to step along."
 )
-SETTLE_MS = 200
-"""After so long without a move the figures of the nucleus are drawn."""
+DRAW_MS, SETTLE_MS = 30, 200
+"""After so long without a move the formula is drawn, and the nucleus in it: the movie's labels come first."""
 
 
 class FormulaPage(QWidget):
@@ -71,6 +71,11 @@ class FormulaPage(QWidget):
     def expression(self) -> Expression | None:
         """The formula that is shown, or None."""
         return self._expressions[max(self.which.currentIndex(), 0)] if self._expressions else None
+
+    @property
+    def steps(self) -> tuple[TrainedModel, ...]:
+        """The formulas of the slider; none where there is no slider."""
+        return self._steps
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -190,7 +195,7 @@ class FormulaPage(QWidget):
         return f"{self._subject.bundle.info.name}-formula"
 
     def _build(self) -> None:
-        for timer, wait_ms in ((self._draw_soon, 0), (self._settle, SETTLE_MS)):
+        for timer, wait_ms in ((self._draw_soon, DRAW_MS), (self._settle, SETTLE_MS)):
             timer.setSingleShot(True)
             timer.setInterval(wait_ms)
         self.several = QLabel(SEVERAL)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_cellinterp.events import Progressed
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_cellinterp.config import HeadName
+    from napari_cellinterp.events import Job
     from napari_cellinterp.gui.session import Session
     from napari_cellinterp.models.bundle import ModelBundle
     from napari_cellinterp.models.expression import Expression
     from napari_cellinterp.results.table import Classification
+
+
+def prepare_job(bundle: ModelBundle, formulas: Sequence[str]) -> Job[None]:
+    """Calibrate formulas before they label a movie, so that stepping through them doesn't wait for it."""
+    from napari_cellinterp.models.expression import Expression
+    from napari_cellinterp.relabelling import formula_calibration
+
+    for i, formula in enumerate(formulas, start=1):
+        formula_calibration(bundle, Expression.parse(formula))
+        yield Progressed(i, len(formulas))
 
 
 class Labelling:
@@ -24,7 +39,6 @@ class Labelling:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._first: Classification | None = None
-        self._known: dict[HeadName | Expression, Classification] = {}
 
     @property
     def first(self) -> Classification | None:
@@ -38,7 +52,7 @@ class Labelling:
 
     def begin(self) -> None:
         """Take the session's classification as the one to go back to."""
-        self._first, self._known = self._session.classification, {}
+        self._first = self._session.classification
 
     def label(self, bundle: ModelBundle, head: HeadName | Expression) -> None:
         """Label the movie by a head of its model, or by a formula.
@@ -50,9 +64,7 @@ class Labelling:
         """
         from napari_cellinterp.relabelling import relabel
 
-        if head not in self._known:
-            self._known[head] = relabel(self._first, bundle, head)
-        self._session.relabel(self._known[head])
+        self._session.relabel(relabel(self._first, bundle, head))
 
     def restore(self) -> None:
         """Give the nuclei the states back that they came with."""

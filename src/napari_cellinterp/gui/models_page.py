@@ -120,7 +120,11 @@ class ModelsPage(QWidget):
         from napari_cellinterp.explain.rashomon import trained_models
 
         own = self._subject.bundle.info
-        others = {folder: info for folder, info in self._added.items() if info.files != own.files}
+        others = {
+            folder: info
+            for folder, info in self._added.items()
+            if (info.files, info.heads) != (own.files, own.heads)  # the widget's own isn't listed twice
+        }
         bundles: dict[Path | None, BundleInfo] = {None: own, **others}
         found = {folder: trained_models([info]) for folder, info in bundles.items()}
         self._listed = [Listed(model, folder) for folder, (models, _) in found.items() for model in models]

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 from napari_cellinterp.errors import CellInterpError
 from napari_cellinterp.events import Progressed
 from napari_cellinterp.gui.formula_page import FormulaPage
-from napari_cellinterp.gui.labelling import Labelling
+from napari_cellinterp.gui.labelling import Labelling, prepare_job
 from napari_cellinterp.gui.links import Links
 from napari_cellinterp.gui.model_form import HEAD_TITLES, BundleForm
 from napari_cellinterp.gui.models_page import ModelsPage
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.events import Job
     from napari_cellinterp.explain.explain_report import Subject
     from napari_cellinterp.gui.opening import Listed, Opening
+    from napari_cellinterp.models.bundle import ModelBundle
     from napari_cellinterp.models.bundle_info import BundleInfo
     from napari_cellinterp.models.expression import Expression
 
@@ -81,7 +82,7 @@ class ReadModelWidget(QWidget):
         self.session = self.selection.session
         self.labelling = Labelling(self.session)
         self.subject: Subject | None = None
-        self._loading = Jobs()
+        self._loading, self._preparing = Jobs(), Jobs()
         self._soon = QTimer(self)
         self.model, self.message, self.tabs = ReadForm(), QLabel(), QTabWidget()
         self.network, self.response = NetworkPage(), ResponsePage()
@@ -121,6 +122,7 @@ class ReadModelWidget(QWidget):
         if model is None:
             return
         self.subject = None
+        self._preparing.drop()
         self.response.drop()
         self.tabs.setEnabled(False)
         self._say(LOADING)
@@ -140,6 +142,11 @@ class ReadModelWidget(QWidget):
         self._show_states()
         self._take_nucleus()
         self._refresh()
+        if self._has_classified:
+            self._prepare(subject.bundle, [step.formula for step in self.formula.steps])
+
+    def _prepare(self, bundle: ModelBundle, formulas: list[str]) -> None:
+        self._preparing.start(lambda: prepare_job(bundle, formulas), lambda _: None, lambda _: None, show_problem, list)
 
     def _on_error(self, error: Exception) -> None:
         self._say(f"⚠ {error}")
@@ -237,5 +244,5 @@ class ReadModelWidget(QWidget):
         links.tie(self.session.relabelled, self._show_states)
         links.tie(self.session.selected, self._take_nucleus)
         links.tie(self._viewer.events.theme, self._show_theme)
-        for end in (self._loading.drop, self.response.drop, self.models.jobs.drop):
+        for end in (self._loading.drop, self._preparing.drop, self.response.drop, self.models.jobs.drop):
             links.at_end(end)

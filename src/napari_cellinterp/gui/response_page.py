@@ -46,6 +46,7 @@ class ResponseBox(QGroupBox):
     def __init__(self) -> None:
         super().__init__("Response of a neuron")
         self._subject: Subject | None = None
+        self._neurons: list[Place] = []
         self._is_stale = False
         self.jobs = Jobs()
         self.neuron, self.status, self.view = QComboBox(), QLabel(), FigureView()
@@ -64,10 +65,10 @@ class ResponseBox(QGroupBox):
         self.view.show_figure(None)
         self.neuron.blockSignals(True)
         self.neuron.clear()
-        for place in asked_neurons(graph) if graph is not None else ():
-            self.neuron.addItem(subject.name(place), place)
+        self._neurons = [] if graph is None else asked_neurons(graph)
+        self.neuron.addItems([subject.name(place) for place in self._neurons])
         self.neuron.blockSignals(False)
-        there = self.neuron.count() > 0
+        there = bool(self._neurons)
         self.neuron.setVisible(there)
         self.export.setVisible(there)
         self.export.setEnabled(False)
@@ -76,10 +77,9 @@ class ResponseBox(QGroupBox):
 
     def choose(self, place: Place) -> None:
         """Ask about a neuron, where something flows into it."""
-        i = self.neuron.findData(place)
-        if i >= 0:
+        if place in self._neurons:
             self.neuron.blockSignals(True)
-            self.neuron.setCurrentIndex(i)
+            self.neuron.setCurrentIndex(self._neurons.index(place))
             self.neuron.blockSignals(False)
             self._is_stale = True
 
@@ -89,7 +89,7 @@ class ResponseBox(QGroupBox):
             self._ask()
 
     def _ask(self) -> None:
-        subject, place = self._subject, self.neuron.currentData()
+        subject, place = self._subject, self._neurons[self.neuron.currentIndex()]
         self._is_stale = False
         self.status.setText(MEASURING)
         self.jobs.start(lambda: response_job(subject, place), lambda _: None, self._on_found, self._on_error, list)
@@ -109,7 +109,7 @@ class ResponseBox(QGroupBox):
         show_problem(error)
 
     def _file_name(self) -> str:
-        place = self.neuron.currentData()
+        place = self._neurons[self.neuron.currentIndex()]
         return f"{self._subject.bundle.info.name}-response-{place.layer}-{place.number}"
 
 
