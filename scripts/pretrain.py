@@ -54,7 +54,7 @@ BINARY = TrainingConfig(
     ),
     licence="BSD-3-Clause",
     vae=VaeConfig(
-        n_images=700_000,
+        n_images=450_000,
         learning_rate=1.5e-3,
         guide_sd=0.05,
         pixel_sd=0.4,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
+import numpy as np
 from qtpy.QtWidgets import QApplication
 
 from napari_cellinterp.config import ClassifyConfig
@@ -19,6 +20,8 @@ from napari_cellinterp.explain.audit_figures import image_figure, latent_figure,
 from napari_cellinterp.gui.classify import ClassifyWidget
 from napari_cellinterp.gui.counterfactual import CLICK_A_CELL, CounterfactualWidget
 from napari_cellinterp.gui.explore import ExploreWidget
+from napari_cellinterp.gui.population import PopulationWidget
+from napari_cellinterp.gui.read_model import ReadModelWidget
 from napari_cellinterp.gui.samples import SAMPLE_NAME
 from napari_cellinterp.movies.sample import sample_movie
 from napari_cellinterp.questioning import audit_job
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIZE = (1360, 860)
+UNSURE = 0.8
+"""Nuclei of smaller probability are highlighted on the map."""
 
 
 def wait(until: Callable[[], bool] = lambda: False, seconds: float = 1.0) -> None:
@@ -81,6 +86,39 @@ def shoot_counterfactual(viewer: napari.Viewer, shot: Callable[[str], None], fol
     shot("counterfactual-held")
 
 
+def shoot_reading(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
+    """Show the network with a latent's stream, then the movie labelled by a shorter formula."""
+    widget = ReadModelWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Read the model", area="right")
+    wait(lambda: widget.subject is not None, 120)
+    widget.network.choose(widget.network.part.inputs[0])
+    shot("read-network")
+    widget.tabs.setCurrentIndex(2)
+    widget.formula.live.setChecked(True)
+    widget.formula.front.slider.setValue(widget.formula.front.slider.maximum() - 1)
+    shot("read-formula")
+    widget.labelling.restore()
+    viewer.window.remove_dock_widget(widget)
+
+
+def shoot_population(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
+    """Show a latent by state, the map with the nuclei that the head is least sure of, and where heads disagree."""
+    widget = PopulationWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Population", area="right")
+    wait(lambda: bool(widget.opinions.by_head), 120)
+    shot("population-latents")
+    widget.tabs.setCurrentIndex(1)
+    unsure = widget.session.classification.rows["probability"].to_numpy() < UNSURE
+    widget.session.highlight(np.flatnonzero(unsure))
+    shot("population-map")
+    widget.session.highlight(np.empty(0, np.int64))
+    widget.tabs.setCurrentIndex(3)
+    widget.agreement.outline.setChecked(True)
+    widget.agreement.step(1)
+    shot("population-agreement")
+    viewer.window.remove_dock_widget(widget)
+
+
 def draw_audit(folder: Path) -> None:
     """Draw what attacks do to the heads of the shipped model, and how far turns and erased neighbours move them."""
     audits = finish(audit_job([ClassifyConfig().model]))
@@ -120,6 +158,8 @@ def main() -> None:
     viewer.window.remove_dock_widget(widget)
     shoot_explore(viewer, shot)
     shoot_counterfactual(viewer, shot, folder)
+    shoot_reading(viewer, shot)
+    shoot_population(viewer, shot)
     viewer.close()
     draw_audit(folder)
     movie = sample_movie()

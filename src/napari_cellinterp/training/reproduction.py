@@ -38,7 +38,7 @@ CONFIG = TrainingConfig(
     name="benchmark",
     description="Interphase against metaphase on the simulated benchmark.",
     vae=VaeConfig(
-        n_images=480_000,
+        n_images=400_000,
         learning_rate=1.5e-3,
         guide_sd=0.05,
         beta=6,
@@ -55,7 +55,7 @@ CONFIG = TrainingConfig(
 )
 """What isn't said here is as in the paper. Weights of the sparse heads are pruned step by step and none grow again."""
 
-N_UNLABELLED_SCENES = 1200
+N_UNLABELLED_SCENES = 300
 
 QUICK = TrainingConfig(
     name="benchmark-quick",
