@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from napari_cellinterp.config import HeadName
     from napari_cellinterp.models.bundle import ModelBundle
@@ -160,8 +161,10 @@ def rashomon_figure(models: Sequence[TrainedModel], width: float = WIDTH_INCHES)
         marker = markers.get(model.model, MARKERS[0])
         groups.setdefault((model.head, marker, bool(model.formula)), []).append(model)
     for (head, marker, is_formula), group in groups.items():
+        sizes, accuracies = _points(group)
         axes.scatter(
-            *_points(group),
+            sizes,
+            accuracies,
             s=36 if len(models) <= MANY_MODELS else 9,
             marker=marker,
             facecolors="none" if is_formula else COLOURS[head],
@@ -174,8 +177,9 @@ def rashomon_figure(models: Sequence[TrainedModel], width: float = WIDTH_INCHES)
     return figure
 
 
-def _points(models: Sequence[TrainedModel]) -> tuple[list[int], list[float]]:
-    return [model.expression_size for model in models], [model.accuracy for model in models]
+def _points(models: Sequence[TrainedModel]) -> NDArray[np.float64]:
+    """Return sizes and accuracies, (2, n): matplotlib takes seconds for long lists."""
+    return np.array([(model.expression_size, model.accuracy) for model in models], np.float64).T
 
 
 def _legend(models: Sequence[TrainedModel], markers: Mapping[str, str]) -> list[Line2D]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import QPointF, QTimer, Signal
+from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QFileDialog, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_cellinterp.errors import CellInterpError
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
     from matplotlib.backend_bases import MouseEvent
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
-    from qtpy.QtGui import QResizeEvent, QWheelEvent
+    from qtpy.QtGui import QPaintEvent, QResizeEvent, QWheelEvent
 
 REACH_PX = 12
 """A click this near to a point of a figure, in screen pixels, means it."""
+
+
+RING_PX = 9
+"""Radius of the ring around a point that was chosen."""
 
 
 class Sheet(FigureCanvasQTAgg):
@@ -39,7 +44,18 @@ class Sheet(FigureCanvasQTAgg):
     def __init__(self, figure: Figure) -> None:
         super().__init__(figure)
         self._width_inches, self._height_inches = figure.get_size_inches()
+        self._ringed: tuple[float, float] | None = None
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    @property
+    def ringed(self) -> tuple[float, float] | None:
+        """The point of the first axes that is ringed, or None."""
+        return self._ringed
+
+    def ring(self, point: tuple[float, float] | None) -> None:
+        """Ring a point of the first axes, or none; the figure itself stays as it is, and isn't drawn anew."""
+        self._ringed = point
+        self.update()
 
     def fit(self, width: int) -> None:
         """Become as high as a width needs, so that no layout squeezes the figure."""
@@ -55,6 +71,18 @@ class Sheet(FigureCanvasQTAgg):
 
     def _fit(self) -> None:
         self.fit(self.width())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paint the figure, and the ring over it."""
+        super().paintEvent(event)
+        if self._ringed is not None:
+            across, up = self.figure.axes[0].transData.transform(self._ringed)
+            middle = QPointF(across, self.figure.bbox.height - up) / self.device_pixel_ratio
+            painter = QPainter(self)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(QPen(QColor("black"), 2))
+            painter.drawEllipse(middle, RING_PX, RING_PX)
+            painter.end()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Leave the wheel to the page, which scrolls."""

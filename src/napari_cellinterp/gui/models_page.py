@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from napari_cellinterp.explain.rashomon import TrainedModel
     from napari_cellinterp.models.bundle_info import BundleInfo
 
-RING = "ring"
-"""Name of what marks the chosen model in the figure."""
-
 MAX_LATENTS = 8
 """More latents than these are only counted."""
 
@@ -152,16 +149,9 @@ class ModelsPage(QWidget):
 
     def _ring(self) -> None:
         """Ring the chosen model in the figure."""
-        if self.view.figure is None:
-            return
-        axes = self.view.figure.axes[0]
-        for line in [line for line in axes.lines if line.get_gid() == RING]:
-            line.remove()
-        if self._chosen is not None:
-            model = self._chosen.model
-            at = [model.expression_size], [model.accuracy]
-            axes.plot(*at, "o", markersize=13, fillstyle="none", color="black", markeredgewidth=1.5, gid=RING)
-        self.view.sheet.draw_idle()
+        if self.view.sheet is not None:
+            model = None if self._chosen is None else self._chosen.model
+            self.view.sheet.ring(None if model is None else (model.expression_size, model.accuracy))
 
     def _on_pressed(self, event: MouseEvent) -> None:
         points = [(one.model.expression_size, one.model.accuracy) for one in self._listed]
