@@ -10,7 +10,7 @@ import pytest
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QStyle
 
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.gui import boundary_box, network_page, nucleus_terms, read_model, response_page
@@ -682,3 +682,6 @@ def test_closing_amid_work_lets_go_of_the_viewer(viewer, path, qtbot):
 def test_fits_the_screen(widget):
     assert widget.minimumSizeHint().width() <= read_model.MIN_WIDTH_PX
     assert widget.minimumSizeHint().height() < 720
+    room = read_model.MIN_WIDTH_PX - widget.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
+    for page in (widget.network, widget.response, widget.formula, widget.models):
+        assert page.minimumSizeHint().width() <= room

@@ -127,7 +127,7 @@ def terms_figure(
     axes.set_yticks(range(len(widths)), [*labels, "score"], fontsize=_points(expression, width))
     axes.invert_yaxis()
     axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.margins(x=1.2 / width)
+    axes.margins(x=1.6 / width)
     numbers = ", ".join(f"{latent_label(i, titles)} = {nucleus[i]:.2f}" for i in expression.latents)
     numbers = plain(fill(numbers, round(7 * width)))
     axes.set(xlabel=f"added to the score (no unit)\n{numbers}", title="Terms for one nucleus")

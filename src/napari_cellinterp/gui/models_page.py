@@ -191,7 +191,7 @@ class ModelsPage(QWidget):
 
     def _build(self) -> None:
         self.unknown = QLabel()
-        for label in (self.status, self.about, self.unknown):
+        for label in (self.status, self.about, self.unknown, self.sizes):
             label.setWordWrap(True)
         self.about.setTextFormat(Qt.TextFormat.RichText)
         self.sizes.setTextFormat(Qt.TextFormat.RichText)
