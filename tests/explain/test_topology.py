@@ -235,6 +235,15 @@ def test_neurons_are_drawn_where_they_are_said_to_be(two_streams, width):
     assert figure.get_size_inches()[0] == width
 
 
+def test_names_stand_upright_where_they_have_no_room():
+    weights = {0: {(0, 0): 2.0}, 1: {(0, 0): 1.0}, 2: {(0, 0): 1.0}, 3: {(i, 0): 1.0 for i in range(5)}}
+    graph, classes = head_topology(sparse_head(weights, n_scores=5)), ("a", "b", "c", "d", "e")
+    for width, rotation in ((10.0, 0), (NARROW_INCHES, 90)):
+        texts = topology_figure(graph, TITLES, classes, width=width).axes[0].texts
+        assert {text.get_rotation() for text in texts if text.get_text() in classes} == {rotation}
+        assert [text.get_rotation() for text in texts if text.get_text() == "z0\nsize"] == [0]
+
+
 @pytest.mark.parametrize("classes", [CLASSES, ("a", "b", "c")])
 def test_a_head_without_connections_is_said_to_be_constant(classes):
     head = sparse_head({}, n_scores=1 if len(classes) == 2 else 3)

@@ -29,8 +29,8 @@ MAX_WIDTH_POINTS, MIN_WIDTH_POINTS = 5.0, 0.6
 MANY_EDGES = 150
 """With more weights than these all lines are thin."""
 
-LEVEL_NAME_INCHES, LAYER_NAME_INCHES = 0.78, 1.3
-"""With less room than this for each latent their names stand upright; what the names of the layers take."""
+LEVEL_NAME_INCHES, LAYER_NAME_INCHES = 0.9, 1.3
+"""With less room than this for each latent or score their names stand upright; what the names of layers take."""
 
 N_BIASES_AN_INCH = 2
 """Layers of more neurons have no room for biases."""
@@ -70,9 +70,10 @@ def topology_figure(
     axes = figure.add_subplot()
     positions = neuron_positions(topology)
     _draw_edges(axes, topology, positions, stream)
-    upright = width - LAYER_NAME_INCHES < LEVEL_NAME_INCHES * len(layers[0])
     for neuron in topology.neurons:
-        _draw_neuron(axes, neuron, positions[neuron.place], len(layers[neuron.place.layer]) / width)
+        n_beside = len(layers[neuron.place.layer])
+        upright = n_beside > 1 and width - LAYER_NAME_INCHES < LEVEL_NAME_INCHES * n_beside
+        _draw_neuron(axes, neuron, positions[neuron.place], n_beside / width)
         _name_neuron(axes, neuron.place, positions[neuron.place], topology.last_layer, titles, classes, upright)
     names = {0: "latents", topology.last_layer: "score" if len(classes) == 2 else "scores"}
     for number in drawn:
@@ -170,16 +171,16 @@ def _name_neuron(
     classes: Sequence[str],
     upright: bool,
 ) -> None:
-    (layer, index), (x, y) = place, position
+    (layer, index), (x, y), rotation = place, position, 90 if upright else 0
     if layer == 0:
         text = plain(latent_label(index, titles))
         text = text if upright else text.replace(" ", "\n")
-        axes.text(x, y + 0.17, text, ha="center", va="bottom", fontsize=8.5, rotation=90 if upright else 0)
+        axes.text(x, y + 0.17, text, ha="center", va="bottom", fontsize=8.5, rotation=rotation)
     elif layer < last_layer:
         axes.text(x, y, str(index), ha="center", va="center", fontsize=7, zorder=4)
     else:
         states = f"{classes[1]} where it is 0 or more" if len(classes) == 2 else classes[index]
-        axes.text(x, y - 0.17, plain(states), ha="center", va="top", fontsize=9)
+        axes.text(x, y - 0.17, plain(states), ha="center", va="top", fontsize=9, rotation=rotation)
 
 
 def _legend(topology: Topology, stream: Collection[Edge] | None) -> list[Line2D]:

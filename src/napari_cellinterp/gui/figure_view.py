@@ -63,11 +63,9 @@ class Sheet(FigureCanvasQTAgg):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Scale the figure to the width."""
-        width = event.size().width()
-        self.figure.dpi = width * self.device_pixel_ratio / self._width_inches
+        self.figure.dpi = event.size().width() * self.device_pixel_ratio / self._width_inches
         super().resizeEvent(event)
-        if width != event.oldSize().width():
-            QTimer.singleShot(0, self._fit)  # Qt loses a resize within a resize
+        QTimer.singleShot(0, self._fit)  # Qt loses a resize within a resize
 
     def _fit(self) -> None:
         self.fit(self.width())
