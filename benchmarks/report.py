@@ -31,6 +31,7 @@ BUDGETS = {
     ("slider", "traversal_grid_ms"): Budget("<=", 400),
     ("slider", "counterfactual_ms"): Budget("<=", 150),
     ("slider", "attack_of_1000_ms"): Budget("<=", 5_000),
+    ("population", "brush_p95_ms"): Budget("<=", 100),
     ("annotate", "label_p95_ms"): Budget("<=", 100),
     ("annotate", "undo_p95_ms"): Budget("<=", 100),
 }

@@ -29,7 +29,7 @@ def test_pairwise(three):
 
 def test_who_stands_alone(three):
     found = disagreement(three)
-    assert found.titles == ("sparse alone", "symbolic alone", "dense alone", "otherwise")
+    assert found.titles == ("sparse alone", "symbolic alone", "dense alone", "no head alone")
     assert found.pattern.tolist() == [0, 2, 1, 3, 0, 0]
     assert found.counts.tolist() == [1, 1, 1, 0]
     assert found.n_undefined == 1
@@ -50,7 +50,7 @@ def test_two_heads_just_differ():
 def test_four_heads_two_against_two_and_all_different():
     states = ([1, 1, 1], [1, 1, 2], [2, 1, 3], [2, 3, 4])
     found = disagreement(dict(zip("abcd", map(opinion, states), strict=True)))
-    assert [(*found.titles, "")[i - 1] for i in found.pattern] == ["otherwise", "d alone", "otherwise"]
+    assert [(*found.titles, "")[i - 1] for i in found.pattern] == ["no head alone", "d alone", "no head alone"]
 
 
 def test_one_head_agrees_with_itself():

@@ -21,6 +21,7 @@ from napari_cellinterp.gui.layers import (
 )
 from napari_cellinterp.gui.outline_layers import outline_layer, show_outlined
 from napari_cellinterp.results.colours import state_colour
+from napari_cellinterp.results.outlines import Outlines, edges
 
 PLACE = {"scale": (6, 0.37, 0.37), "units": ("min", "um", "um")}
 NAMED = {**PLACE, "axis_labels": ("t", "y", "x")}
@@ -184,24 +185,25 @@ def test_positions_there_and_back(classification, movie, simulated):
 
 @pytest.mark.parametrize("shape", [(5, 160, 192), (5, 2, 160, 192)])
 def test_outlines_are_painted_frame_by_frame(classification, movie, shape, monkeypatch):
-    placement = placement_of(Image(np.zeros(shape, np.uint8)), 0)
+    placement, outlines = placement_of(Image(np.zeros(shape, np.uint8)), 0), Outlines(classification)
     painted = []
-    real = type(classification).paint
-    monkeypatch.setattr(
-        type(classification), "paint", lambda self, t, values=None: painted.append(t) or real(self, t, values)
-    )
+    real = Outlines.paint
+    monkeypatch.setattr(Outlines, "paint", lambda self, t, values: painted.append(t) or real(self, t, values))
     values = np.zeros(len(classification), np.uint8)
     row = classification.frame_rows(3).start + 1
     values[row] = 2
-    layer = outline_layer(classification, placement, movie, HIGHLIGHTED, values, ["#112233", "#445566"])
+    layer = outline_layer(classification, placement, movie, HIGHLIGHTED, outlines, values, ["#112233", "#445566"])
     painted.clear()
     frame = np.asarray(layer.data[3])
     assert set(painted) == {3}
-    expected = 2 * (classification.masks.frame(3) == classification.rows["label"].iloc[row])
+    labels = classification.masks.frame(3)
+    expected = 2 * (edges(labels) & (labels == classification.rows["label"].iloc[row]))
     np.testing.assert_array_equal(frame, np.broadcast_to(expected, shape[1:]))
-    assert layer.contour == 2
+    assert frame.any()
     assert result_of(layer).role == HIGHLIGHTED
     np.testing.assert_allclose(layer.colormap.color_dict[2], np.array([0x44, 0x55, 0x66, 0xFF]) / 255, atol=1e-6)
-    show_outlined(layer, np.where(values, 1, 0), ["#ffffff"])
+    show_outlined(layer, outlines, np.zeros_like(values), ["#112233", "#445566"])
+    assert not np.asarray(layer.data[3]).any()
+    show_outlined(layer, outlines, np.where(values, 1, 0), ["#ffffff", "#445566"])
     np.testing.assert_array_equal(np.asarray(layer.data[3]) > 0, frame > 0)
     np.testing.assert_allclose(layer.colormap.color_dict[1], 1)

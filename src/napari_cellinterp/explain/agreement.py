@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 AGREE = 0
 """Pattern of nuclei of which all heads say the same, or some say nothing."""
 
+NONE_ALONE = "no head alone"
+
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
@@ -45,7 +47,7 @@ class Disagreement:
     pattern : (n,) uint8
         0 where all heads agree or one has no score; i + 1 where the i-th of ``titles`` holds.
     titles : tuple of str
-        Name of each pattern: a head that stands alone against the others, ``otherwise`` last; of two heads, that they
+        Name of each pattern: a head that stands alone against the others, `NONE_ALONE` last; of two heads, that they
         differ.
     sureness : (n,) float32
         Of the two heads that differ most firmly, the probability that the less sure one gives its state; 0 where all
@@ -110,7 +112,7 @@ def disagreement(opinions: Mapping[str, Opinion]) -> Disagreement:
         pattern[differ] = 1
         titles = (f"{heads[0]} and {heads[1]} differ",)
     elif len(heads) > 2:
-        titles += ("otherwise",)
+        titles += (NONE_ALONE,)
     return Disagreement(pattern, titles, _sureness(list(opinions.values()), differ), int(np.sum(~known)))
 
 

@@ -11,7 +11,7 @@ from napari_cellinterp.explain.agreement import pairwise_agreement
 from napari_cellinterp.gui.confusion_box import ConfusionBox
 from napari_cellinterp.gui.disagreement_table import DisagreementTable
 from napari_cellinterp.gui.legend_bar import colour_names, swatches
-from napari_cellinterp.gui.map_colours import pattern_colours
+from napari_cellinterp.gui.map_colours import pattern_entries
 from napari_cellinterp.gui.notices import show_problem
 from napari_cellinterp.gui.number_table import NumberTable
 from napari_cellinterp.gui.opinions import SHORT_TITLES, cnn_job
@@ -103,7 +103,7 @@ class AgreementPage(QWidget):
         n, n_all = int(found.counts.sum()), len(found.pattern)
         share = 100 * n / max(n_all, 1)
         self.note.setText(f"Heads disagree about {n:,} of {n_all:,} nuclei ({share:.1f} %){_left_out(found)}.")
-        self.legend.setText(swatches(list(zip(found.titles, pattern_colours(found), found.counts, strict=True))))
+        self.legend.setText(swatches(pattern_entries(found)))
 
     def show_selected(self) -> None:
         """Mark the selected nucleus in the list."""
@@ -153,10 +153,9 @@ class AgreementPage(QWidget):
         for box in self.heads.values():
             row.addWidget(box)
         row.addStretch(1)
-        row.addWidget(self.ask)
         inside = QVBoxLayout(heads)
         inside.addLayout(row)
-        for part in (self.progress, self.matrix, self.note):
+        for part in (self.matrix, self.note, self.ask, self.progress):
             inside.addWidget(part)
         for button, text, tip in (
             (self.previous, "◀", "Previous disagreement (Alt+Shift+D)"),

@@ -89,7 +89,7 @@ class ConfusionBox(QGroupBox):
         """Offer the columns of the chosen layer that hold texts."""
         self.column.clear()
         self.column.addItems([str(name) for name in text_columns(self.layer.layer)])
-        self.column.setPlaceholderText("no column of texts")
+        self.column.setCurrentIndex(0)  # Qt itself chooses none where there is a placeholder
         self.compare.setEnabled(self.column.count() > 0)
 
     def read_table(self, path: Path) -> None:
@@ -140,6 +140,7 @@ class ConfusionBox(QGroupBox):
     def _build(self) -> None:
         self.open.setToolTip("A CSV file with the columns track_id, frame and state (or label).")
         self.layer.setToolTip("Labels, Tracks or Points with your labels in their features.")
+        self.column.setPlaceholderText("no column of texts")
         self.column.setToolTip("Column of the layer's features.")
         self.compare.setToolTip("Compare the head's states with the labels in this column.")
         self.column.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)

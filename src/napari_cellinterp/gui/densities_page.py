@@ -84,7 +84,7 @@ class DensityPlot(CursorPlot):
 
     def mark(self, value: float | None) -> None:
         """Draw a line at a value, or none."""
-        self.cursor.setVisible(value is not None and np.isfinite(value))
+        self.cursor.setVisible(value is not None and bool(np.isfinite(value)))
         if self.cursor.isVisible():
             self.cursor.setValue(value)
 

@@ -40,7 +40,7 @@ class HighlightBox(QGroupBox):
         super().__init__("Highlighted nuclei")
         self._session, self._jobs = session, Jobs()
         self.counts, self.status = QLabel(), QLabel()
-        self.clear, self.save_table = QPushButton("Clear"), QPushButton("Save as CSV…")
+        self.clear, self.save_table = QPushButton("Clear"), QPushButton("Save CSV…")
         self.save_crops = QPushButton("Save patches…")
         self.clear.setToolTip("Highlight none (Esc).")
         self.save_table.setToolTip("Track, frame, position, state, score and latents of the highlighted nuclei.")

@@ -176,7 +176,7 @@ def placement_of(layer: Image, channel: int) -> Placement:
 def states_layer(classification: Classification, placement: Placement, movie: Movie, name: str) -> Labels:
     """Make the Labels layer of states, painted frame by frame when it is looked at."""
     layer = Labels(
-        painted(classification, classification.state_index, placement),
+        painted(classification.paint, classification, placement),
         name=name,
         opacity=0.5,
         features=_state_features(classification),
@@ -219,7 +219,7 @@ def show_states(layer: Layer, classification: Classification) -> None:
     layer.metadata = layer.metadata | {METADATA_KEY: replace(shown, classification=classification)}
     if shown.role == STATES:
         layer.features = _state_features(classification)
-        layer.data = painted(classification, classification.state_index, shown.placement)
+        layer.data = painted(classification.paint, classification, shown.placement)
     elif shown.role == TRACKS:
         layer.features = _track_features(classification, layer.features["row"].to_numpy())
         layer.color_by = layer.color_by  # else the colours stay those of the states before

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cellinterp.explain.agreement import AGREE
 from napari_cellinterp.gui.opinions import SHORT_TITLES
 from napari_cellinterp.results.colours import UNDEFINED_COLOUR, state_colour
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.explain.agreement import Disagreement
     from napari_cellinterp.results.table import Classification
 
-AGREE_COLOUR, OTHERWISE_COLOUR = "#999999", "#f0e442"
+AGREE_COLOUR, NONE_ALONE_COLOUR = "#999999", "#f0e442"
 THRESHOLD_COLOUR = "#a0a0a0"
 
 SMALLEST_REACH = 1.0
@@ -87,11 +88,15 @@ def by_number(values: ArrayLike) -> Colouring:
 
 def by_agreement(found: Disagreement) -> Colouring:
     """Colour nuclei by which head stands alone."""
-    colours = [AGREE_COLOUR, *pattern_colours(found)]
-    names = ["all agree, or one has no score", *found.titles]
-    counts = np.bincount(found.pattern, minlength=len(names)).tolist()
-    table = np.array([_rgba(colour) for colour in colours], np.uint8)
-    return Colouring(table[found.pattern], list(zip(names, colours, counts, strict=True)))
+    table = np.array([_rgba(colour) for colour in (AGREE_COLOUR, *pattern_colours(found))], np.uint8)
+    agree = ("all agree, or one has no score", AGREE_COLOUR, int(np.sum(found.pattern == AGREE)))
+    return Colouring(table[found.pattern], [agree, *pattern_entries(found)])
+
+
+def pattern_entries(found: Disagreement) -> list[tuple[str, str, int]]:
+    """Return name, colour and number of each pattern of disagreement that there is."""
+    entries = zip(found.titles, pattern_colours(found), found.counts.tolist(), strict=True)
+    return [entry for entry in entries if entry[2]]
 
 
 def pattern_colours(found: Disagreement) -> list[str]:
@@ -99,7 +104,7 @@ def pattern_colours(found: Disagreement) -> list[str]:
     from napari_cellinterp.explain.figure_parts import COLOURS
 
     alone = {f"{title} alone": COLOURS[head] for head, title in SHORT_TITLES.items()}
-    return [alone.get(title, OTHERWISE_COLOUR) for title in found.titles]
+    return [alone.get(title, NONE_ALONE_COLOUR) for title in found.titles]
 
 
 def _usual(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from napari_cellinterp.results.table import Classification
 
 
-def painted(classification: Classification, values: NDArray[np.integer], placement: Placement) -> Any:
-    """Return a lazy image (T, ..., Y, X) uint8 of one value a nucleus, the same for each channel.
+def painted(paint: Callable[[int], NDArray[np.uint8]], classification: Classification, placement: Placement) -> Any:
+    """Return a lazy image (T, ..., Y, X) uint8, the same for each channel.
 
     Parameters
     ----------
+    paint : callable
+        Gives the image of a frame, (height, width) uint8.
     classification : Classification
-        Whose nuclei.
-    values : (n,) int
-        Of each row, from 0 to 255; background is 0.
+        How many frames there are, and of which size.
     placement : Placement
         Which axes the image has.
     """
@@ -34,7 +34,7 @@ def painted(classification: Classification, values: NDArray[np.integer], placeme
     _, height, width = classification.masks.shape
 
     def frame(block_id: tuple[int, ...]) -> NDArray[np.uint8]:
-        return classification.paint(block_id[0], values)[None]
+        return paint(block_id[0])[None]
 
     frames = da.map_blocks(
         frame,
@@ -52,3 +52,11 @@ def numbered_colours(colours: Sequence[str]) -> DirectLabelColormap:
     """Colours of the values from 1; all others are transparent."""
     numbered: dict[int | None, str] = {i + 1: colour for i, colour in enumerate(colours)}
     return DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **numbered})
+
+
+def has_colours(colormap: DirectLabelColormap, colours: Sequence[str]) -> bool:
+    """Whether a colormap is that of `numbered_colours`; napari's own comparison fails on its arrays."""
+    wanted = numbered_colours(colours).color_dict
+    return colormap.color_dict.keys() == wanted.keys() and all(
+        np.array_equal(colour, wanted[value]) for value, colour in colormap.color_dict.items()
+    )

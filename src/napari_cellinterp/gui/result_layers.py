@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from napari_cellinterp.gui.layers import Placement
     from napari_cellinterp.gui.session import Session
+    from napari_cellinterp.results.outlines import Outlines
     from napari_cellinterp.results.table import Classification
 
 
@@ -50,6 +51,7 @@ class ResultLayers:
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
         self._viewer, self._session = viewer, session
+        self._outlines: Outlines | None = None
 
     def layer(self, role: str) -> Layer | None:
         """Return the layer of a role that shows the session's classification, or None where it was deleted."""
@@ -111,15 +113,22 @@ class ResultLayers:
         self.outline(HIGHLIGHTED, chosen, [HIGHLIGHT_COLOUR])
 
     def outline(self, role: str, values: NDArray[np.integer], colours: Sequence[str]) -> None:
-        """Outline nuclei in place of those that a role's layer outlined before; see `outline_layer`."""
-        session, layer, placement = self._session, self.layer(role), self.placement()
+        """Outline nuclei in place of those that a role's layer outlined before; see `outline_layer`.
+
+        The list of layers needn't know of other outlines: it would draw all of its entries.
+        """
+        from napari_cellinterp.results.outlines import Outlines
+
+        result, movie = self._session.classification, self._session.movie
+        layer, placement = self.layer(role), self.placement()
+        if self._outlines is None or not self._outlines.are_of(result):
+            self._outlines = Outlines(result)
         if layer is not None:
-            show_outlined(layer, values, colours)
+            with self._viewer.layers.events.blocker_all():
+                show_outlined(layer, self._outlines, values, colours)
         elif placement is not None:
             active = self._viewer.layers.selection.active
-            self._viewer.add_layer(
-                outline_layer(session.classification, placement, session.movie, role, values, colours)
-            )
+            self._viewer.add_layer(outline_layer(result, placement, movie, role, self._outlines, values, colours))
             self._activate(active)
 
     def remove(self, role: str) -> None:

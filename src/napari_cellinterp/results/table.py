@@ -89,19 +89,10 @@ class Classification:
         """Return which rows belong to a frame."""
         return slice(int(self._frame_starts[t]), int(self._frame_starts[t + 1]))
 
-    def paint(self, t: int, values: NDArray[np.integer] | None = None) -> NDArray[np.uint8]:
-        """Return an image of a frame with one value a nucleus, (height, width) uint8.
-
-        Parameters
-        ----------
-        t : int
-            Which frame.
-        values : (n,) int, optional
-            Of all rows, from 0 to 255; by default their states: 0 background, states from 1.
-        """
+    def paint(self, t: int) -> NDArray[np.uint8]:
+        """Return the image of states of a frame, (height, width) uint8: 0 background, states from 1."""
         rows = self.frame_rows(t)
-        chosen = self.state_index if values is None else values
-        return paint(self.masks.frame(t), self.rows["label"].to_numpy()[rows], chosen[rows])
+        return paint(self.masks.frame(t), self.rows["label"].to_numpy()[rows], self.state_index[rows])
 
     def counts(self) -> dict[str, int]:
         """Return how many rows each state has, in the order of the classes; ``undefined`` last, where there are any."""
@@ -121,8 +112,8 @@ def paint(labels: NDArray[np.integer], ids: NDArray[np.int64], values: NDArray[n
 
     Parameters
     ----------
-    labels : (height, width) int
-        Label image.
+    labels : array of int
+        Label image, or some of its pixels.
     ids, values : (n,) int
         What replaces what; id 0 is ignored.
     """
