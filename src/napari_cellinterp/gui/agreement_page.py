@@ -66,7 +66,8 @@ class AgreementPage(QWidget):
         self.drop()
         self._questioned = questioned
         self.note.setText(ASKING)
-        self.states.setText(f"Each head's state and its probability: {colour_names(questioned.bundle.info.classes)}.")
+        states = colour_names(questioned.bundle.info.classes)
+        self.states.setText(f"Each head's state, and its probability in %: {states}")
         self.outline.setChecked(False)
         self.ask.setEnabled("cnn" in questioned.bundle.heads)
         self.ask.setToolTip("It reads pixels, so all crops are read anew." if self.ask.isEnabled() else NO_CNN)

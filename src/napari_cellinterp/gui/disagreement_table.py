@@ -58,7 +58,9 @@ class DisagreementModel(QAbstractTableModel):
             return None
         is_last = section == len(self._titles) - 1
         if role == Qt.ItemDataRole.ToolTipRole and is_last:
-            return "Of the two heads that differ most firmly, the probability that the less sure one gives its state."
+            return (
+                "Of the two heads that differ most firmly, the probability that the less sure one gives its state, %."
+            )
         return self._titles[section] if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -68,7 +70,7 @@ class DisagreementModel(QAbstractTableModel):
             return str(self._classification.rows[("track_id", "frame")[column]].iloc[row])
         if column == len(self._titles) - 1:
             sureness = self._opinions.disagreement.sureness[row]
-            return f"{sureness:.2f}" if role == Qt.ItemDataRole.DisplayRole else None
+            return f"{100 * sureness:.0f}" if role == Qt.ItemDataRole.DisplayRole else None
         return self._of_head(row, column - 2, role) if column >= 2 else None
 
     def _of_head(self, row: int, i: int, role: int) -> object:
@@ -79,7 +81,7 @@ class DisagreementModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             name = self._classification.classes[state]
             return f"{name}: score {opinion.score[row]:+.2f}, probability {opinion.probability[row]:.3f}"
-        return f"{opinion.probability[row]:.2f}" if role == Qt.ItemDataRole.DisplayRole else None
+        return f"{100 * opinion.probability[row]:.0f}" if role == Qt.ItemDataRole.DisplayRole else None
 
 
 @cache
@@ -111,7 +113,7 @@ class DisagreementTable(QTableView):
         self.nuclei.show(classification, opinions)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        for column, width_px in ((0, 52), (1, 52), (self.nuclei.columnCount() - 1, 46)):
+        for column, width_px in ((0, 48), (1, 50), (self.nuclei.columnCount() - 1, 42)):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
             header.resizeSection(column, width_px)
 
