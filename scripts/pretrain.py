@@ -54,14 +54,7 @@ BINARY = TrainingConfig(
     ),
     licence="BSD-3-Clause",
     vae=VaeConfig(
-        n_images=450_000,
-        learning_rate=1.5e-3,
-        guide_sd=0.05,
-        pixel_sd=0.4,
-        centre_radius_px=12,
-        centre_floor=0.005,
-        centre_steepness=3,
-        device="cpu",
+        n_images=1_200_000, learning_rate=1.5e-3, centre_radius_px=10.5, centre_floor=0.015, pixel_sd=0.65, device="cpu"
     ),
     dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
     cnn=HeadConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT),
@@ -84,9 +77,6 @@ PHASES = BINARY.model_copy(
             "chromatin stain (histone or DNA dye). Trained on simulated and on real nuclei, on the latents of "
             "chromatin-64."
         ),
-        "dense": HeadConfig(n_epochs=40),
-        "cnn": HeadConfig(n_epochs=6),
-        "sparse": BINARY.sparse.model_copy(update={"interphase_weight": 1.0, "sparsity": 0.9}),
         "symbolic": SymbolicConfig(engine="operon", n_generations=20, population=400, n_crops=2500),
         "n_runs": 3,
     }

@@ -50,7 +50,14 @@ CONFIG = TrainingConfig(
     ),
     dense=HeadConfig(n_epochs=100),
     cnn=HeadConfig(n_epochs=16),
-    sparse=RiglConfig(scaled="density", sparsity=0.96, prune_epochs=50, update_interval_steps=50, update_fraction=0),
+    sparse=RiglConfig(
+        scaled="density",
+        sparsity=0.97,
+        n_epochs=130,
+        prune_epochs=70,
+        update_interval_steps=50,
+        update_fraction=0,
+    ),
     symbolic=SymbolicConfig(engine="operon", n_generations=40, population=800),
 )
 """What isn't said here is as in the paper. Weights of the sparse heads are pruned step by step and none grow again."""
