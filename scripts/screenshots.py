@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.events import finish
@@ -44,6 +45,14 @@ def wait(until: Callable[[], bool] = lambda: False, seconds: float = 1.0) -> Non
         time.sleep(0.01)
 
 
+def close(viewer: napari.Viewer, widget: QWidget) -> None:
+    """Take a widget away, with all that it shows in the viewer."""
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # which processEvents leaves for later
+    viewer.reset_view()
+
+
 def shoot_explore(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
     """Show the latents of the selected nucleus, one of them moved; then its track."""
     widget = ExploreWidget(viewer)
@@ -60,8 +69,7 @@ def shoot_explore(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
     widget.step_nucleus(1)
     shot("explore-compare")
     widget.step_nucleus(-1)
-    viewer.window.remove_dock_widget(widget)
-    widget.images.remove()
+    close(viewer, widget)
 
 
 def shoot_counterfactual(viewer: napari.Viewer, shot: Callable[[str], None], folder: Path) -> None:
@@ -84,6 +92,7 @@ def shoot_counterfactual(viewer: napari.Viewer, shot: Callable[[str], None], fol
     widget.page.form.hold.setCurrentIndex(widget.page.form.hold.findData("central"))
     go_to_flip("latent")
     shot("counterfactual-held")
+    close(viewer, widget)
 
 
 def shoot_reading(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
@@ -98,7 +107,7 @@ def shoot_reading(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
     widget.formula.front.slider.setValue(widget.formula.front.slider.maximum() - 1)
     shot("read-formula")
     widget.labelling.restore()
-    viewer.window.remove_dock_widget(widget)
+    close(viewer, widget)
 
 
 def shoot_population(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
@@ -116,7 +125,7 @@ def shoot_population(viewer: napari.Viewer, shot: Callable[[str], None]) -> None
     widget.agreement.outline.setChecked(True)
     widget.agreement.step(1)
     shot("population-agreement")
-    viewer.window.remove_dock_widget(widget)
+    close(viewer, widget)
 
 
 def draw_audit(folder: Path) -> None:

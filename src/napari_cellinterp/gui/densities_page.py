@@ -39,7 +39,7 @@ class DensityPlot(CursorPlot):
         return QSize(300, HEIGHT_PX)
 
     def set_colour(self, colour: str) -> None:
-        """Draw as other plots do, but for the line, which isn't dashed here: the training population is."""
+        """Draw as other plots do, but for the line, which isn't dashed here: the model's population is."""
         super().set_colour(colour)
         self.cursor.setPen(pg.mkPen(colour, width=2))
 
@@ -99,7 +99,7 @@ class DensityPlot(CursorPlot):
 
 
 class DensitiesPage(QWidget):
-    """A latent of the movie's nuclei by state, the model's training population behind.
+    """A latent of the movie's nuclei by state, the model's own population behind.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class DensitiesPage(QWidget):
         super().__init__()
         self._session = session
         self._questioned: Questioned | None = None
-        self.latent, self.training, self.plot = QComboBox(), QCheckBox("Training population (dashed)"), DensityPlot()
+        self.latent, self.training, self.plot = QComboBox(), QCheckBox("The model's own population (dashed)"), DensityPlot()
         self.legend, self.behind, self.note = QLabel(), QLabel(), QLabel()
         self._build()
         self.latent.currentIndexChanged.connect(self.show_states)
@@ -148,7 +148,7 @@ class DensitiesPage(QWidget):
         title = f"{self.latent.currentText()}, SD of the prior"
         constant = self.plot.show_groups(groups, behind if self.training.isChecked() else [], title)
         self.legend.setText(swatches(entries))
-        self.behind.setText(f"Dashed, training: {swatches(trained)}")
+        self.behind.setText(f"Dashed, held out from training: {swatches(trained)}")
         self.behind.setVisible(self.training.isChecked())
         self._constant = "" if constant is None else f"All nuclei have the same value, {constant:.2f}. "
         self.show_selected()

@@ -262,7 +262,7 @@ class ExploreWidget(QWidget):
         links.tie(session.relabelled, self._show_title)
         links.tie(session.selected, self._show_selected)
         links.tie(viewer.events.theme, self._show_theme)
-        for end in (self._loader.drop, self.track.drop):
+        for end in (self._loader.drop, self.track.drop, self.images.remove):
             links.at_end(end)
         for keys, act in self._keys().items():
             shortcut = QShortcut(QKeySequence(keys.replace("-", "+", 1)), self)
