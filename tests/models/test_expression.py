@@ -378,6 +378,8 @@ def test_terms_sum_to_the_whole(expression: Expression) -> None:
         ("0.5*z3/(1.4*sqrt(abs(z3)))", r"\frac{0.5 z_{3}}{1.4 \sqrt{\left|z_{3}\right|}}"),
         ("2*3*z1**-0.5", r"2 \cdot 3 z_{1}^{-0.5}"),
         ("1e-7*z1 - -3", r"\left(1 \cdot 10^{-7}\right) z_{1} + 3"),
+        ("z0 + (z1 - z2) - (z3 - z4)", r"z_{0} + z_{1} - z_{2} - \left(z_{3} - z_{4}\right)"),
+        ("z0 + (-z1 + z2)", r"z_{0} - z_{1} + z_{2}"),
         ("-(z0 - (-2*z1) + (-3))**2", r"-\left(z_{0} + 2 z_{1} - 3\right)^{2}"),
         ("z0 - (-z1)**2 - (-(z1 - z2))", r"z_{0} - \left(-z_{1}\right)^{2} + \left(z_{1} - z_{2}\right)"),
         ("-(-z1)", r"-\left(-z_{1}\right)"),

@@ -275,8 +275,8 @@ def latex(node: Node, names: Mapping[int, str], digits: int) -> str:
             return f"{inner(node.left, _ATOM)}^{{{latex(node.right, names, digits)}}}"
         case Binary(operator="*"):
             return _latex_product(inner(node.left, _PRODUCT), inner(node.right, _POWER))
-    sign, right = node.operator, inner(node.right, _PRODUCT)
-    if right.startswith("-"):  # of the whole term, as sums stand in brackets: two signs become one
+    sign, right = node.operator, inner(node.right, _SUM if node.operator == "+" else _PRODUCT)
+    if right.startswith("-"):  # of the whole term, or of the first of those that are added: two signs become one
         sign, right = "-" if sign == "+" else "+", right[1:]
     return f"{inner(node.left, _SUM)} {sign} {right}"
 
