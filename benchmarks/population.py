@@ -1,5 +1,7 @@
 """How long a person waits after drawing around nuclei on a map of 100,000, until map and viewer show which they are.
 
+The map draws first (`brush_p95_ms`), then the viewer outlines the nuclei (`brush_to_viewer_p95_ms`).
+
 ``python benchmarks/population.py --json OUT [--quick]``; needs a screen, real or virtual. Beside it stands the plain
 way: a scatter plot of pyqtgraph with one spot a nucleus, which gets new colours for each brush, and no viewer.
 """
@@ -101,16 +103,23 @@ def lassos(positions: NDArray[np.float32], n: int) -> list[NDArray[np.float64]]:
 
 
 def brush(widget: PopulationWidget, lines: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Draw lassos; return the times from each release until all is handed to Qt, and until it is drawn, (n, 2) ms."""
-    times = []
+    """Draw lassos; return the times from each release until the map is drawn, and until the viewer is, (n, 2) ms."""
+    times, session = [], widget.session
+    highlight, drawn = session.highlight, []
+
+    def note_and_highlight(rows: NDArray[np.int64]) -> None:
+        drawn.append(time.perf_counter())  # the map has drawn before it tells the session
+        highlight(rows)
+
+    session.highlight = note_and_highlight
     for line in lines:
         start = time.perf_counter()
         widget.map.plot._box.drawn.emit(line, True)
-        handed = time.perf_counter()
         QApplication.processEvents()
-        times.append((1e3 * (handed - start), 1e3 * (time.perf_counter() - start)))
+        times.append((1e3 * (drawn[-1] - start), 1e3 * (time.perf_counter() - start)))
         assert widget.selection.layers.layer(HIGHLIGHTED) is not None
         settle(0.05)
+    session.highlight = highlight
     return np.array(times)
 
 
@@ -156,12 +165,12 @@ def figures(quick: bool) -> dict[str, float]:
     widget._viewer.close()
     return {
         "nuclei": len(positions),
-        "brush_p95_ms": float(np.percentile(ours[:, 1], 95)),
-        "brush_median_ms": float(np.median(ours[:, 1])),
-        "brush_but_drawing_p95_ms": float(np.percentile(ours[:, 0], 95)),
+        "brush_p95_ms": float(np.percentile(ours[:, 0], 95)),
+        "brush_median_ms": float(np.median(ours[:, 0])),
+        "brush_to_viewer_p95_ms": float(np.percentile(ours[:, 1], 95)),
         "viewer_redraw_median_ms": float(np.median(viewer_alone)),
         "spots_median_ms": float(np.median(spots)),
-        "spots_over_brush": float(np.median(spots) / np.median(ours[:, 1])),
+        "spots_over_brush": float(np.median(spots) / np.median(ours[:, 0])),
     }
 
 

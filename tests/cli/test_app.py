@@ -165,7 +165,7 @@ def test_interrupting_leaves_nothing_half_written(tmp_path, tiny_bundle_path):
     process = subprocess.Popen([*command, "--model", tiny_bundle_path], stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not out.exists():
         time.sleep(0.05)
-    time.sleep(2)
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -113,7 +113,11 @@ class DensitiesPage(QWidget):
         super().__init__()
         self._session = session
         self._questioned: Questioned | None = None
-        self.latent, self.training, self.plot = QComboBox(), QCheckBox("The model's own population (dashed)"), DensityPlot()
+        self.latent, self.training, self.plot = (
+            QComboBox(),
+            QCheckBox("The model's own population (dashed)"),
+            DensityPlot(),
+        )
         self.legend, self.behind, self.note = QLabel(), QLabel(), QLabel()
         self._build()
         self.latent.currentIndexChanged.connect(self.show_states)

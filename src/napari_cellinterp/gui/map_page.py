@@ -23,6 +23,8 @@ from napari_cellinterp.gui.worker import Jobs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from napari_cellinterp.gui.map_colours import Colouring
     from napari_cellinterp.gui.model_loader import Questioned
     from napari_cellinterp.gui.opinions import Opinions
@@ -106,19 +108,25 @@ class MapPage(QWidget):
         self.plot.mark(self._session.row)
         self.picked.show_selected()
 
+    def _highlight(self, rows: NDArray[np.int64]) -> None:
+        """Highlight what the lasso caught; the map answers at once, as the viewer may take longer to draw."""
+        self._show_focus(rows)
+        self.plot.viewport().repaint()
+        self._session.highlight(rows)
+
     def show_highlighted(self) -> None:
         """Let the highlighted nuclei stand out."""
         self.highlight.show_highlighted()
-        self._show_focus()
+        self._show_focus(self._session.highlighted_rows)
 
     def show_frame(self, frame: int) -> None:
         """Follow the viewer through time, where only the frame's nuclei stand out."""
         self._frame = frame
         if self.frame_only.isChecked():
-            self._show_focus()
+            self._show_focus(self._session.highlighted_rows)
 
-    def _show_focus(self) -> None:
-        result, rows = self._session.classification, self._session.highlighted_rows
+    def _show_focus(self, rows: NDArray[np.int64]) -> None:
+        result = self._session.classification
         if result is None:
             return
         focus = rows if len(rows) else None
@@ -252,7 +260,7 @@ class MapPage(QWidget):
         )
         for combo, answer in pairs:
             combo.currentIndexChanged.connect(lambda _, answer=answer: self._questioned is not None and answer())
-        self.frame_only.toggled.connect(self._show_focus)
+        self.frame_only.toggled.connect(self.show_highlighted)
         self.plot.point_clicked.connect(self.row_clicked)
-        self.plot.lassoed.connect(self._session.highlight)
+        self.plot.lassoed.connect(self._highlight)
         self.progress.cancelled.connect(self._leave_umap)
