@@ -162,7 +162,12 @@ def test_interrupting_leaves_nothing_half_written(tmp_path, tiny_bundle_path):
     tifffile.imwrite(tmp_path / "movie.tif", images, metadata={"axes": "TYX"}, photometric="minisblack")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "napari_cellinterp", "classify", tmp_path / "movie.tif", "--out", out]
-    process = subprocess.Popen([*command, "--model", tiny_bundle_path], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--model", tiny_bundle_path],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     while process.poll() is None and not out.exists():
         time.sleep(0.05)
     time.sleep(0.3)
