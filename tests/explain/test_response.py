@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 
 from napari_cellinterp.errors import BundleError, ExpressionError, QuestionError
 from napari_cellinterp.explain.figure_parts import png
@@ -29,6 +30,7 @@ from napari_cellinterp.models.heads import SymbolicHead
 from napari_cellinterp.results.colours import state_colour
 
 TITLES = {0: "size", 1: "elongation"}
+STATE_RGB = [np.array(to_rgb(state_colour(i))) for i in (0, 1)]
 
 
 @pytest.fixture
@@ -174,6 +176,20 @@ def test_the_boundary_lies_where_the_score_is_zero(bundle):
     np.testing.assert_allclose(np.hypot(*points.T), 1.5, atol=0.01)
     assert list(found.fixed) == [5]
     assert png(figure).startswith(b"\x89PNG")
+
+
+def test_each_side_of_the_boundary_is_seen_in_the_colour_of_its_state(bundle):
+    figure = decision_figure(decision_map(bundle, Expression.parse("z0 - 0.5"), (0, 1)), bundle, TITLES, "rule")
+    for line in figure.axes[0].lines:
+        line.set_visible(False)  # the nuclei
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3] / 255
+    for x, state in ((-1.5, 0), (2.5, 1)):
+        across, up = figure.axes[0].transData.transform((x, 0.3))
+        seen = 1 - pixels[len(pixels) - 1 - round(up), round(across)]  # how far from white
+        away = [np.linalg.norm(seen / seen.sum() - (1 - rgb) / (1 - rgb).sum()) for rgb in STATE_RGB]
+        assert int(np.argmin(away)) == state
 
 
 @pytest.mark.parametrize("head", ["sparse", "dense", "symbolic", "cnn"])

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
@@ -217,6 +218,32 @@ def test_drawing_greys_what_is_not_in_the_stream(two_streams):
     graph = head_topology(two_streams)
     lines = drawn(topology_figure(graph, TITLES, CLASSES, stream(graph, [C])))
     assert [colour for colour, _ in lines.values()].count(BESIDE) == 4
+
+
+def picture(figure):
+    """Return a function that gives the colour (red, green, blue) that is seen at a point of the axes."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+
+    def at(point):
+        x, y = figure.axes[0].transData.transform(point)
+        return pixels[len(pixels) - 1 - round(y), round(x)]
+
+    return at
+
+
+def test_the_picture_is_blue_along_positive_weights_red_along_negative_ones_and_grey_beside_a_stream(two_streams):
+    graph = head_topology(two_streams)
+    positions, chosen = neuron_positions(graph), stream(graph, [A])
+    whole = picture(topology_figure(graph, TITLES, CLASSES))
+    part = picture(topology_figure(graph, TITLES, CLASSES, chosen))
+    for edge in graph.edges:
+        start, end = (np.array(positions[place]) for place in (edge.source, edge.target))
+        red, _, blue = whole(0.6 * start + 0.4 * end)
+        assert (blue > red + 40) if edge.weight > 0 else (red > blue + 40)
+        red, _, blue = part(0.6 * start + 0.4 * end)
+        assert (abs(red - blue) > 40) == (edge in chosen)
 
 
 def test_drawing_names_latents_and_shows_biases(two_streams):
