@@ -69,22 +69,3 @@ def notices():
 
     before = len(notification_manager.records)
     return lambda: [record.message for record in notification_manager.records[before:]]
-
-
-@pytest.fixture
-def classify(viewer, simulated, movie, config, classification):
-    """Return a function that puts a classification into the test's viewer, as the Classify widget does."""
-    from napari_cellinterp.gui.selection import join_selection
-    from napari_cellinterp.gui.session import session_of
-
-    def classify(result=classification, settings=config):
-        if "cells" not in viewer.layers:
-            viewer.add_image(simulated.images, name="cells", scale=(6, 0.37, 0.37))
-        session = session_of(viewer)
-        session.set_result(movie, settings, result)
-        selection = join_selection(viewer)
-        selection.layers.show_result(viewer.layers["cells"])
-        selection.leave()
-        return session
-
-    return classify

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication, QStyle
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.gui import boundary_box, network_page, nucleus_terms, read_model, response_page
 from napari_cellinterp.gui.read_model import ReadModelWidget
+from napari_cellinterp.gui.selection import join_selection
 from napari_cellinterp.gui.session import session_of
 from napari_cellinterp.models.bundle import load_bundle, save_bundle
 from napari_cellinterp.models.bundle_info import Formula, Run
@@ -114,9 +115,20 @@ def widget(open_widget, path):
 
 
 @pytest.fixture
-def classify(classify, result, settings):
-    """Return the function with the model of these tests."""
-    return lambda found=result, config=settings: classify(found, config)
+def classify(viewer, simulated, movie, result, settings):
+    """Return a function that puts a classification into the viewer, as the Classify widget does."""
+
+    def classify(found=result, config=settings):
+        if "cells" not in viewer.layers:
+            viewer.add_image(simulated.images, name="cells", scale=(6, 0.37, 0.37))
+        session = session_of(viewer)
+        session.set_result(movie, config, found)
+        selection = join_selection(viewer)
+        selection.layers.show_result(viewer.layers["cells"])
+        selection.leave()
+        return session
+
+    return classify
 
 
 @pytest.fixture
