@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,10 @@ from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig, Tra
 from napari_cellinterp.events import EpochFinished, finish
 from napari_cellinterp.models.bundle import save_bundle
 from napari_cellinterp.models.bundle_info import DataSource, Figure
-from napari_cellinterp.movies.shapes import STATES
+from napari_cellinterp.movies.shapes import ANAPHASE, APOPTOSIS, INTERPHASE, METAPHASE, PROMETAPHASE, STATES
+from napari_cellinterp.movies.synthetic import STILL_STATES
 from napari_cellinterp.training.assembly import with_card
-from napari_cellinterp.training.datasets import LabelledCrops, simulate_crops
+from napari_cellinterp.training.datasets import LabelledCrops, in_smaller_windows, simulate_crops
 from napari_cellinterp.training.real_images import (
     found_crops,
     interphase_crops,
@@ -36,11 +38,15 @@ from napari_cellinterp.training.run_folder import RunFolder
 from napari_cellinterp.training.stream import MixedCrops, StoredCrops
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from napari_cellinterp.events import Event
     from napari_cellinterp.models.bundle import ModelBundle
     from napari_cellinterp.training.stream import CropStream
 
-INTERPHASE_WEIGHT, CNN_INTERPHASE_WEIGHT = 3.0, 2.0
+INTERPHASE_WEIGHT, CNN_INTERPHASE_WEIGHT = 6.0, 2.0
 """In culture, mitoses are few: a false plate among many interphase nuclei costs more than a missed one."""
 
 COMMAND = "python scripts/pretrain.py runs/pretrain"
@@ -54,7 +60,15 @@ BINARY = TrainingConfig(
     ),
     licence="BSD-3-Clause",
     vae=VaeConfig(
-        n_images=1_200_000, learning_rate=1.5e-3, centre_radius_px=10.5, centre_floor=0.015, pixel_sd=0.65, device="cpu"
+        n_images=600_000,
+        learning_rate=1.5e-3,
+        beta=2,
+        guide_sd=0.05,
+        pixel_sd=0.4,
+        centre_radius_px=15,
+        centre_floor=0.02,
+        centre_steepness=2,
+        device="cpu",
     ),
     dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
     cnn=HeadConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT),
@@ -77,20 +91,47 @@ PHASES = BINARY.model_copy(
             "chromatin stain (histone or DNA dye). Trained on simulated and on real nuclei, on the latents of "
             "chromatin-64."
         ),
+        "dense": HeadConfig(n_epochs=30),
+        "cnn": HeadConfig(n_epochs=6),
+        "sparse": BINARY.sparse.model_copy(update={"interphase_weight": 1.0, "sparsity": 0.9}),
         "symbolic": SymbolicConfig(engine="operon", n_generations=20, population=400, n_crops=2500),
         "n_runs": 3,
     }
 )
 
 TWO = ("interphase", "metaphase")
-N_TRAIN, N_TEST = 80_000, 16_000
-TRAIN_SEED, TEST_SEED = 0, 1_000_000
-N_A_CLASS = 4000
+N_TRAIN, N_TEST, N_MITOTIC = 80_000, 16_000, 60_000
+TRAIN_SEED, TEST_SEED, MITOTIC_SEED = 0, 1_000_000, 2_000_000
+MITOTIC_STATES = {INTERPHASE: 0.60, PROMETAPHASE: 0.12, METAPHASE: 0.08, ANAPHASE: 0.10, APOPTOSIS: 0.10}
+"""How often each state is drawn in the scenes that add what is rare in the others."""
+
 REAL_SHARE = 0.25
 """Of the crops of the beta-TCVAE."""
 
-REAL_REPEATS = 12
-"""How often each labelled real nucleus is among the training crops, at other scales and under other microscopes."""
+WINDOW_SHARE = 0.25
+"""Of all crops to train on, those that look like patches smaller than 64x64 pixels."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How many crops of each kind heads are trained on.
+
+    Attributes
+    ----------
+    n_a_class : int
+        Simulated crops of each state.
+    n_apoptotic : int
+        Of apoptosis, in all: it is the rarest of the states, and blurred bodies look like plates seen end on.
+    n_repeats : int
+        How often each labelled real nucleus is there, at other scales and under other microscopes.
+    """
+
+    n_a_class: int
+    n_apoptotic: int
+    n_repeats: int
+
+
+MIXES = {BINARY.name: Mix(4000, 0, 12), PHASES.name: Mix(5500, 2000, 30)}
 
 N_INTERPHASE = 4000
 """Real nuclei that are neither small nor bright, among the training crops of the heads."""
@@ -98,11 +139,11 @@ N_INTERPHASE = 4000
 N_PROCESSES = 2
 
 
-def simulated(path: Path, n: int, seed: int) -> LabelledCrops:
+def simulated(path: Path, n: int, seed: int, states: Mapping[int, float]) -> LabelledCrops:
     """Return simulated crops, from their file where there is one."""
     if path.is_file():
         return LabelledCrops.load(path)
-    crops = LabelledCrops.concatenate(list(simulate_crops(n, seed, N_PROCESSES)))
+    crops = LabelledCrops.concatenate(list(simulate_crops(n, seed, N_PROCESSES, states)))
     crops.save(path)
     return crops
 
@@ -132,22 +173,31 @@ def unlabelled(data: Path) -> tuple[LabelledCrops, list[DataSource]]:
 
 
 def training_data(
+    config: TrainingConfig,
     classes: tuple[str, ...],
     simulated_crops: tuple[LabelledCrops, LabelledCrops],
-    real_scenes: np.ndarray,
+    real_scenes: NDArray[np.int64],
     data: Path,
     stream: CropStream | None,
 ) -> TrainingData:
     """Put together simulated and real crops to train on; other scenes choose, calibrate and test."""
+    mix, folder = MIXES[config.name], data / "dsb2018_fluo"
     train, other = (crops.of_classes(classes) for crops in simulated_crops)
-    train = train.balanced(N_A_CLASS, 0)
-    repeated = labelled_crops(data / "dsb2018_fluo", REAL_REPEATS, 5).of_classes(classes)
+    repeated = labelled_crops(folder, mix.n_repeats, 5).of_classes(classes)
     repeated = repeated[np.isin(repeated.scene, real_scenes)]
-    others = interphase_crops(data / "dsb2018_fluo", N_INTERPHASE, 6).of_classes(classes)
+    others = interphase_crops(folder, N_INTERPHASE, 6).of_classes(classes)
+    real = in_smaller_windows(LabelledCrops.concatenate([repeated, others]), WINDOW_SHARE, 7)
+    together = LabelledCrops.concatenate([train.balanced(mix.n_a_class, 0), real])
+    if STATES[APOPTOSIS] in classes:
+        together = thinned(together, classes.index(STATES[APOPTOSIS]), mix.n_apoptotic)
     validation, test = other.split(0.6, 0)
-    return TrainingData(
-        classes, LabelledCrops.concatenate([train, repeated, others]), validation.balanced(1000, 0), test, stream
-    )
+    return TrainingData(classes, together, validation.balanced(1000, 0), test, stream)
+
+
+def thinned(crops: LabelledCrops, state: int, n: int) -> LabelledCrops:
+    """Leave out crops of a state, at random, until n are left."""
+    surplus = np.random.default_rng(0).permutation(np.flatnonzero(crops.state == state))[n:]
+    return crops[np.setdiff1d(np.arange(len(crops)), surplus)]
 
 
 def report(event: Event) -> None:
@@ -180,33 +230,42 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.run.mkdir(parents=True, exist_ok=True)
-    train = simulated(options.run / "train.npz", N_TRAIN, TRAIN_SEED)
-    test = simulated(options.run / "test.npz", N_TEST, TEST_SEED)
+    train = LabelledCrops.concatenate(
+        [
+            simulated(options.run / "train.npz", N_TRAIN, TRAIN_SEED, STILL_STATES),
+            simulated(options.run / "mitotic.npz", N_MITOTIC, MITOTIC_SEED, MITOTIC_STATES),
+        ]
+    )
+    train = in_smaller_windows(train, WINDOW_SHARE, 8)
+    test = simulated(options.run / "test.npz", N_TEST, TEST_SEED, STILL_STATES)
     real, sources = unlabelled(options.data)
+    real = in_smaller_windows(real, WINDOW_SHARE, 9)
     stream = MixedCrops(StoredCrops(train.images, train.outline), StoredCrops(real.images, real.outline), REAL_SHARE)
-    labelled = labelled_crops(options.data / "dsb2018_fluo", 1, 5)
-    known, _ = split_labelled(labelled)
-    sources += [
-        DataSource(name="simulated scenes", licence="BSD-3-Clause", n_crops=len(train), use="all networks"),
-        DataSource(name="BBBC038, states read by eye", licence="CC0", n_crops=len(known), use="all heads"),
-        DataSource(
-            name="BBBC038, nuclei neither small nor bright, taken for interphase",
-            licence="CC0",
-            n_crops=N_INTERPHASE,
-            use="all heads",
-        ),
-    ]
+    known, _ = split_labelled(labelled_crops(options.data / "dsb2018_fluo", 1, 5))
     history = options.run / "history.txt"
     notes = {"history": history.read_text(encoding="utf-8").strip()} if history.is_file() else {}
     start = None
     for config, classes in ((BINARY, TWO), (PHASES, STATES)):
-        data = training_data(classes, (train, test), np.unique(known.scene), options.data, None if start else stream)
+        scenes = np.unique(known.scene)
+        data = training_data(config, classes, (train, test), scenes, options.data, None if start else stream)
         folder = RunFolder(options.run / f"{config.name}-run", config, {})
         bundle = finish(Training(folder, data, config, N_PROCESSES, start).bundle(), report)
         figures = simulated_figures(bundle, len(data.test))
         figures += real_figures(bundle, options.data)
-        save_bundle(with_card(bundle, sources, figures, **notes), options.run / config.name)
+        labelled = len(known.of_classes(classes))
+        bundle = with_card(bundle, [*sources, *head_sources(len(train), labelled)], figures, **notes)
+        save_bundle(bundle, options.run / config.name)
         start = bundle
+
+
+def head_sources(n_simulated: int, n_labelled: int) -> list[DataSource]:
+    """Return where the crops come from that heads are trained on."""
+    taken = "BBBC038, nuclei neither small nor bright, taken for interphase"
+    return [
+        DataSource(name="simulated scenes", licence="BSD-3-Clause", n_crops=n_simulated, use="all networks"),
+        DataSource(name="BBBC038, states read by eye", licence="CC0", n_crops=n_labelled, use="all heads"),
+        DataSource(name=taken, licence="CC0", n_crops=N_INTERPHASE, use="all heads"),
+    ]
 
 
 if __name__ == "__main__":

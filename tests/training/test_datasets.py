@@ -8,9 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_cellinterp.errors import TrainingError
-from napari_cellinterp.movies.patches import normalise
+from napari_cellinterp.movies.patches import normalise, patches_from_images
 from napari_cellinterp.movies.shapes import STATES
-from napari_cellinterp.training.datasets import UNKNOWN, LabelledCrops, simulate_scene_crops
+from napari_cellinterp.training.datasets import (
+    UNKNOWN,
+    WIDEST_MARGIN_PX,
+    LabelledCrops,
+    in_smaller_windows,
+    simulate_crops,
+    simulate_scene_crops,
+)
 from napari_cellinterp.training.guides import no_outlines
 
 
@@ -44,6 +51,25 @@ def crops_of(state: list[int], scene: list[int] | None = None) -> LabelledCrops:
     n = len(state)
     patches = normalise(np.zeros((n, 1, 64, 64), np.float32))
     return LabelledCrops(patches, np.array(state), np.array(scene or range(n)), no_outlines(n))
+
+
+def test_rare_states_can_be_made_frequent():
+    apoptosis = STATES.index("apoptosis")
+    crops = LabelledCrops.concatenate(list(simulate_crops(60, 5, 1, {0: 0.5, apoptosis: 0.5})))
+    assert set(crops.state) == {0, apoptosis}
+
+
+def test_smaller_windows_look_as_smaller_patches_do(crops):
+    shown = in_smaller_windows(crops, 0.5, 3)
+    np.testing.assert_array_equal(shown.state, crops.state)
+    np.testing.assert_array_equal(shown.outline, crops.outline)
+    same = (shown.patches.x == crops.patches.x).all(axis=(1, 2, 3))
+    assert 0.3 < same.mean() < 0.7
+    for image, before in zip(shown.patches.x[~same], crops.patches.x[~same], strict=True):
+        assert any(
+            np.allclose(image, patches_from_images(before[None, :, w:-w, w:-w], 1.0).x[0], atol=1e-6)
+            for w in range(1, WIDEST_MARGIN_PX + 1)
+        )
 
 
 def test_classes_are_chosen_and_counted_anew():

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_cellinterp.errors import TrainingError
-from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, normalise
+from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, normalise, patches_from_images
 from napari_cellinterp.movies.shapes import STATES
-from napari_cellinterp.movies.synthetic import simulate_scene
+from napari_cellinterp.movies.synthetic import STILL_STATES, simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
 from napari_cellinterp.training.guides import outlines
 from napari_cellinterp.training.workers import worker_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,6 +30,9 @@ UNKNOWN = -1
 MIN_VISIBLE_PX = 12
 CENTRE_ERROR_PX = 1.0
 """How far centres that are found lie from the true ones, standard deviation, model pixels."""
+
+WIDEST_MARGIN_PX = 14
+"""What is filled up on each side of the smallest windows, which still hold a nucleus of 29 px."""
 
 SCENE_SIDE_PX = 640
 """Side of a simulated scene, model pixels."""
@@ -165,18 +169,43 @@ def to_bytes(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     return (x * 255).round().astype(np.uint8)
 
 
-def simulate_scene_crops(seed: int) -> LabelledCrops:
+def in_smaller_windows(crops: LabelledCrops, share: float, seed: int) -> LabelledCrops:
+    """Show some of the crops as if they came from patches smaller than 64x64 pixels: filled up around a central square.
+
+    Parameters
+    ----------
+    crops : LabelledCrops
+        n crops.
+    share : float
+        Of the crops, how many are shown so.
+    seed : int
+        Which ones, and how large their squares are.
+    """
+    rng = np.random.default_rng(seed)
+    margin = np.where(rng.random(len(crops)) < share, rng.integers(1, WIDEST_MARGIN_PX + 1, len(crops)), 0)
+    parts = [crops[np.flatnonzero(margin == 0)]]
+    for width in range(1, WIDEST_MARGIN_PX + 1):
+        chosen = crops[np.flatnonzero(margin == width)]
+        squares = chosen.patches.x[:, :, width:-width, width:-width]
+        parts.append(replace(chosen, patches=patches_from_images(squares, 1.0)))
+    order = np.argsort(margin, kind="stable")
+    return LabelledCrops.concatenate(parts)[np.argsort(order)]
+
+
+def simulate_scene_crops(seed: int, states: Mapping[int, float] = STILL_STATES) -> LabelledCrops:
     """Simulate one scene at a random magnification and crop all of its nuclei as the main job would.
 
     Parameters
     ----------
     seed : int
         Of the scene; also its number in the result.
+    states : mapping of int to float
+        How often each state of `napari_cellinterp.movies.shapes.STATES` is drawn.
     """
     rng = np.random.default_rng(seed)
     zoom = float(np.exp(rng.uniform(np.log(0.5), np.log(1.25))))
     side = round(SCENE_SIDE_PX * zoom)
-    scene = simulate_scene(rng, shape=(side, side), zoom=zoom)
+    scene = simulate_scene(rng, shape=(side, side), zoom=zoom, states=states)
     found = measure_labels(scene.labels)
     found = found[found["area_px"] >= MIN_VISIBLE_PX * zoom**2]
     y = found["y"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
@@ -187,13 +216,16 @@ def simulate_scene_crops(seed: int) -> LabelledCrops:
     return LabelledCrops(patches, scene.factors.state[ids - 1], np.full(len(found), seed), outline)
 
 
-def simulate_crops(n_crops: int, first_seed: int, n_processes: int = 2) -> Iterator[LabelledCrops]:
+def simulate_crops(
+    n_crops: int, first_seed: int, n_processes: int = 2, states: Mapping[int, float] = STILL_STATES
+) -> Iterator[LabelledCrops]:
     """Simulate scenes in worker processes until there are enough crops; scene by scene, in order of their seeds."""
+    simulate = partial(simulate_scene_crops, states=states)
     n = 0
     with worker_pool(n_processes) as pool:
         seed = first_seed
         while n < n_crops:
-            for crops in pool.map(simulate_scene_crops, range(seed, seed + 8 * n_processes)):
+            for crops in pool.map(simulate, range(seed, seed + 8 * n_processes)):
                 n += len(crops)
                 yield crops
             seed += 8 * n_processes
