@@ -135,19 +135,19 @@ def test_opens_without_torch():
 
 
 def test_says_what_to_do_first(widget, viewer, classify, settled, row):
-    assert widget.message.text() == CLASSIFY_FIRST
-    assert widget.classify.isVisibleTo(widget)
+    assert widget.pages.message.text() == CLASSIFY_FIRST
+    assert widget.pages.classify.isVisibleTo(widget)
     classify()
-    assert widget.message.text() == CLICK_FIRST
-    assert not widget.classify.isVisibleTo(widget)
+    assert widget.pages.message.text() == CLICK_FIRST
+    assert not widget.pages.classify.isVisibleTo(widget)
     widget.selection.go_to(row)
     settled()
     assert widget.page.isVisibleTo(widget)
     widget.session.select(None)
-    assert widget.message.text() == CLICK_FIRST
+    assert widget.pages.message.text() == CLICK_FIRST
     assert [layer for layer in viewer.layers if layer.name.startswith("counterfactual")] == []
     widget.session.clear()
-    assert widget.message.text() == CLASSIFY_FIRST
+    assert widget.pages.message.text() == CLASSIFY_FIRST
 
 
 @in_a_window
@@ -325,7 +325,7 @@ def test_follows_selection_and_another_model(picked, classify, settled, bundle, 
     heads = {name: bundle.heads[name] for name in ("sparse", "symbolic")}
     info = bundle.info.model_copy(update={"heads": {name: bundle.info.heads[name] for name in heads}})
     classify(heads=heads, info=info)
-    assert picked.message.text() == CLICK_FIRST
+    assert picked.pages.message.text() == CLICK_FIRST
     picked.selection.go_to(other)
     settled()
     assert list(picked.page.table.texts()) == ["sparse", "symbolic"]
@@ -359,7 +359,7 @@ def test_a_model_that_is_gone(widget, classify, settled, row, notices):
     shutil.rmtree(widget.session.config.model)
     widget.selection.go_to(row)
     settled()
-    assert widget.message.text().startswith("⚠")
+    assert widget.pages.message.text().startswith("⚠")
     assert len(notices()) == 1
     classify()
     widget.selection.go_to(row)
@@ -374,7 +374,7 @@ def test_two_viewers_and_closing_while_it_works(picked, make_napari_viewer, view
     second.window.add_dock_widget(other)
     opened = []
     monkeypatch.setattr(second.window, "add_plugin_dock_widget", lambda *names: opened.append(names))
-    other.classify.click()
+    other.pages.classify.click()
     assert opened == [("napari-cellinterp", "Classify nuclei")]
     second.window.remove_dock_widget(other)
     other.deleteLater()

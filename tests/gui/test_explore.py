@@ -67,12 +67,12 @@ def test_opens_without_torch():
 
 
 def test_says_what_to_do_first(widget, classify, qtbot, viewer):
-    assert widget.message.text() == CLASSIFY_FIRST
-    assert widget.classify.isVisibleTo(widget)
+    assert widget.pages.message.text() == CLASSIFY_FIRST
+    assert widget.pages.classify.isVisibleTo(widget)
     widget.step_nucleus(1)
     classify()
-    qtbot.waitUntil(lambda: widget.message.text() == CLICK_FIRST, timeout=TIMEOUT_MS)
-    assert not widget.classify.isVisibleTo(widget)
+    qtbot.waitUntil(lambda: widget.pages.message.text() == CLICK_FIRST, timeout=TIMEOUT_MS)
+    assert not widget.pages.classify.isVisibleTo(widget)
 
 
 def test_a_picked_nucleus_comes_as_sliders_and_images(explored, random_bundle, movie, classification):
@@ -286,7 +286,7 @@ def test_another_classification_takes_over(explored, classify, qtbot, random_bun
 
 def test_a_model_that_is_gone_is_said(widget, classify, classification, config, qtbot, notices):
     classify(classification, config.model_copy(update={"model": "no-such-model"}))
-    qtbot.waitUntil(lambda: "no-such-model" in widget.message.text(), timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: "no-such-model" in widget.pages.message.text(), timeout=TIMEOUT_MS)
     assert any("no-such-model" in text for text in notices())
 
 
@@ -294,7 +294,7 @@ def test_two_viewers_have_their_own(explored, make_napari_viewer, qtbot):
     other = make_napari_viewer()
     second = ExploreWidget(other)
     other.window.add_dock_widget(second, name="Explore")
-    assert second.message.text() == CLASSIFY_FIRST
+    assert second.pages.message.text() == CLASSIFY_FIRST
     explored.step_nucleus(1)
     assert second.exploration is None
 

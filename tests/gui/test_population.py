@@ -115,10 +115,10 @@ def test_opens_without_torch():
 
 
 def test_says_what_to_do_first(widget, asked, qtbot):
-    assert widget.message.text() != CLASSIFY_FIRST
+    assert widget.pages.message.text() != CLASSIFY_FIRST
     widget.session.clear()
-    assert widget.message.text() == CLASSIFY_FIRST
-    assert widget.classify.isVisibleTo(widget)
+    assert widget.pages.message.text() == CLASSIFY_FIRST
+    assert widget.pages.classify.isVisibleTo(widget)
 
 
 def test_every_page_fits_a_narrow_dock(asked):

@@ -9,10 +9,7 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QFileDialog,
-    QLabel,
-    QPushButton,
     QSizePolicy,
-    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -27,6 +24,7 @@ from napari_cellinterp.gui.links import Links
 from napari_cellinterp.gui.notices import show_problem
 from napari_cellinterp.gui.scrolling import scrolled
 from napari_cellinterp.gui.selection import join_selection
+from napari_cellinterp.gui.waiting_pages import WaitingPages
 from napari_cellinterp.gui.worker import Jobs
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ class CounterfactualWidget(QWidget):
         self._searching, self._asking, self._saving = Jobs(), Jobs(), Jobs()
         self._search_soon, self._ask_soon = QTimer(self), QTimer(self)
         self.page = CounterfactualPage(self.inquiry)
-        self.message, self.classify = QLabel(), QPushButton("Classify nuclei…")
+        self.pages = WaitingPages(viewer, scrolled(self.page))
         self._build()
         self._connect()
         self._show_theme()
@@ -107,7 +105,7 @@ class CounterfactualWidget(QWidget):
         self.page.table.set_searching()
         self.page.status.setText(SEARCHING if model.knows(hold) else MEASURING)
         if self.inquiry.subject is None:
-            self._say(LOADING)
+            self.pages.say(LOADING)
         self._searching.start(
             lambda: search_job(model, row, lambda: cut_crop(movie, result, row, channels), hold, config, head),
             self._on_found,
@@ -158,7 +156,7 @@ class CounterfactualWidget(QWidget):
             self._search_soon.start()
             return
         self._forget()
-        self._say(CLICK_FIRST if self._model is not None else CLASSIFY_FIRST, offer=self._model is None)
+        self.pages.say(CLICK_FIRST if self._model is not None else CLASSIFY_FIRST, offer=self._model is None)
 
     def _forget(self) -> None:
         """Ask about no nucleus any more."""
@@ -174,7 +172,7 @@ class CounterfactualWidget(QWidget):
             return
         self.inquiry.take(event)
         self.page.show_subject(*self._nucleus())
-        self._pages.setCurrentIndex(1)
+        self.pages.show_content()
         self._ask_soon.start()
 
     def _ask(self) -> None:
@@ -203,7 +201,7 @@ class CounterfactualWidget(QWidget):
 
     def _on_not_searched(self, error: Exception) -> None:
         self._forget()
-        self._say(f"⚠ {error}")
+        self.pages.say(f"⚠ {error}")
         show_problem(error)
 
     def _on_not_answered(self, error: Exception) -> None:
@@ -240,15 +238,6 @@ class CounterfactualWidget(QWidget):
         self.page.status.setText(status)
         self.page.set_saving(False)
 
-    def _say(self, text: str, *, offer: bool = False) -> None:
-        """Show a sentence in place of all else, and perhaps the button that opens Classify."""
-        self.message.setText(text)
-        self.classify.setVisible(offer)
-        self._pages.setCurrentIndex(0)
-
-    def _open_classify(self) -> None:
-        self._viewer.window.add_plugin_dock_widget("napari-cellinterp", "Classify nuclei")
-
     def _show_theme(self) -> None:
         self.page.set_colour(get_theme(self._viewer.theme).text.as_hex())
 
@@ -256,28 +245,15 @@ class CounterfactualWidget(QWidget):
         for timer in (self._search_soon, self._ask_soon):
             timer.setSingleShot(True)
             timer.setInterval(0)
-        self.message.setWordWrap(True)
-        self._pages = QStackedWidget()
-        self._pages.addWidget(self._empty_page())
-        self._pages.addWidget(scrolled(self.page))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._pages)
+        layout.addWidget(self.pages)
         self.setMinimumWidth(MIN_WIDTH_PX)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-
-    def _empty_page(self) -> QWidget:
-        page = QWidget()
-        layout = QVBoxLayout(page)
-        layout.addWidget(self.message)
-        layout.addWidget(self.classify)
-        layout.addStretch(1)
-        return page
 
     def _connect(self) -> None:
         self._search_soon.timeout.connect(self.search)
         self._ask_soon.timeout.connect(self._ask)
-        self.classify.clicked.connect(self._open_classify)
         self.page.table.chosen.connect(self.choose)
         self.page.form.changed.connect(self._search_soon.start)
         self.page.epsilon.changed.connect(lambda epsilon: self.set_epsilon(epsilon, self.inquiry.space))

@@ -11,9 +11,7 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QSizePolicy,
-    QStackedWidget,
     QTabWidget,
     QToolButton,
     QVBoxLayout,
@@ -31,6 +29,7 @@ from napari_cellinterp.gui.notices import show_problem
 from napari_cellinterp.gui.selection import join_selection
 from napari_cellinterp.gui.side_images import SideImages
 from napari_cellinterp.gui.track_page import TrackPage
+from napari_cellinterp.gui.waiting_pages import WaitingPages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,10 +66,11 @@ class ExploreWidget(QWidget):
         self._loader = ModelLoader(self.session)
         self._questioned: Questioned | None = None
         self.latents, self.track, self.compare = LatentsPage(), TrackPage(self.session), ComparePage()
-        self.tabs, self.message, self.classify = QTabWidget(), QLabel(), QPushButton("Classify nuclei…")
+        self.tabs, content = QTabWidget(), QWidget()
+        self.pages = WaitingPages(viewer, content)
         self.nucleus, self.previous, self.next = QLabel(), QToolButton(), QToolButton()
         self._refresh, self._strip = QTimer(self), QTimer(self)
-        self._build()
+        self._build(content)
         self._connect()
         self._show_theme()
         self._show_result()
@@ -93,9 +93,9 @@ class ExploreWidget(QWidget):
         self.track.drop()
         self.images.remove()
         if self.session.classification is None:
-            self._say(CLASSIFY_FIRST, offer=True)
+            self.pages.say(CLASSIFY_FIRST, offer=True)
             return
-        self._say(LOADING)
+        self.pages.say(LOADING)
         self._loader.load(self._on_loaded, self._on_error)
 
     def _on_loaded(self, questioned: Questioned) -> None:
@@ -113,7 +113,7 @@ class ExploreWidget(QWidget):
         if self.exploration is None:
             return
         if session.row is None:
-            self._say(CLICK_FIRST)
+            self.pages.say(CLICK_FIRST)
             return
         if session.row == self.exploration.row:
             return
@@ -125,7 +125,7 @@ class ExploreWidget(QWidget):
             self._on_error(error)
             return
         title = self._show_title()
-        self._pages.setCurrentIndex(1)
+        self.pages.show_content()
         self.latents.show_nucleus()
         self._show_images()
         self.latents.show_strip()
@@ -180,16 +180,8 @@ class ExploreWidget(QWidget):
         self.track.show_titles()
 
     def _on_error(self, error: Exception) -> None:
-        self._say(f"⚠ {error}")
+        self.pages.say(f"⚠ {error}")
         show_problem(error)
-
-    def _say(self, text: str, *, offer: bool = False) -> None:
-        self.message.setText(text)
-        self.classify.setVisible(offer)
-        self._pages.setCurrentIndex(0)
-
-    def _open_classify(self) -> None:
-        self._viewer.window.add_plugin_dock_widget("napari-cellinterp", "Classify nuclei")
 
     def _show_theme(self) -> None:
         colour = get_theme(self._viewer.theme).text.as_hex()
@@ -197,24 +189,16 @@ class ExploreWidget(QWidget):
         for painted in (self.latents.scores, self.latents.strip, self.compare.strip):
             painted.set_colour(colour)
 
-    def _build(self) -> None:
-        self._pages, empty, full = QStackedWidget(), QWidget(), QWidget()
-        self.message.setWordWrap(True)
-        inside = QVBoxLayout(empty)
-        inside.addWidget(self.message)
-        inside.addWidget(self.classify)
-        inside.addStretch(1)
-        inside = QVBoxLayout(full)
+    def _build(self, content: QWidget) -> None:
+        inside = QVBoxLayout(content)
         inside.setContentsMargins(0, 4, 0, 0)
         inside.addLayout(self._header())
         for title, page in (("Latents", self.latents), ("Track", self.track), ("Compare", self.compare)):
             self.tabs.addTab(page, title)
         inside.addWidget(self.tabs, 1)
-        self._pages.addWidget(empty)
-        self._pages.addWidget(full)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._pages)
+        layout.addWidget(self.pages)
         self.setMinimumWidth(MIN_WIDTH_PX)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._refresh.setSingleShot(True)
@@ -248,7 +232,6 @@ class ExploreWidget(QWidget):
 
     def _connect(self) -> None:
         session, viewer = self.session, self._viewer
-        self.classify.clicked.connect(self._open_classify)
         self.previous.clicked.connect(lambda: self.step_nucleus(-1))
         self.next.clicked.connect(lambda: self.step_nucleus(1))
         self._refresh.timeout.connect(self._show_latents)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellinterp.gui.agreement_page import AgreementPage
 from napari_cellinterp.gui.densities_page import DensitiesPage
@@ -23,6 +23,7 @@ from napari_cellinterp.gui.opinions import Opinions, opinions_job
 from napari_cellinterp.gui.scrolling import scrolled
 from napari_cellinterp.gui.selection import join_selection
 from napari_cellinterp.gui.session import NONE
+from napari_cellinterp.gui.waiting_pages import WaitingPages
 from napari_cellinterp.gui.worker import Jobs
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class PopulationWidget(QWidget):
         self.densities, self.map = DensitiesPage(self.session), MapPage(self.session, self.opinions)
         self.gallery = GalleryPage(self.session)
         self.agreement = AgreementPage(viewer, self.selection, self.opinions)
-        self.tabs, self.message, self.classify = QTabWidget(), QLabel(), QPushButton("Classify nuclei…")
+        self.tabs = QTabWidget()
+        self.pages = WaitingPages(viewer, self.tabs)
         self._build()
         self._connect()
         self._show_theme()
@@ -71,9 +73,9 @@ class PopulationWidget(QWidget):
         self.gallery.show_result()
         self.selection.layers.remove(DISAGREEMENT)
         if self.session.classification is None:
-            self._say(CLASSIFY_FIRST, offer=True)
+            self.pages.say(CLASSIFY_FIRST, offer=True)
             return
-        self._say(LOADING)
+        self.pages.say(LOADING)
         self._loader.load(self._on_loaded, self._on_error)
 
     def _on_loaded(self, questioned: Questioned) -> None:
@@ -82,7 +84,7 @@ class PopulationWidget(QWidget):
         for page in (self.densities, self.map, self.agreement):
             page.set_model(questioned)
         self._show_frame()
-        self._pages.setCurrentIndex(1)
+        self.pages.show_content()
         self._asking.start(
             lambda: opinions_job(classification, bundle), lambda _: None, self.opinions.add, show_problem, lambda: None
         )
@@ -124,16 +126,8 @@ class PopulationWidget(QWidget):
             self.selection.layers.remove(DISAGREEMENT)
 
     def _on_error(self, error: Exception) -> None:
-        self._say(f"⚠ {error}")
+        self.pages.say(f"⚠ {error}")
         show_problem(error)
-
-    def _say(self, text: str, *, offer: bool = False) -> None:
-        self.message.setText(text)
-        self.classify.setVisible(offer)
-        self._pages.setCurrentIndex(0)
-
-    def _open_classify(self) -> None:
-        self._viewer.window.add_plugin_dock_widget("napari-cellinterp", "Classify nuclei")
 
     def _show_theme(self) -> None:
         colour = get_theme(self._viewer.theme).text.as_hex()
@@ -141,20 +135,12 @@ class PopulationWidget(QWidget):
             plot.set_colour(colour)
 
     def _build(self) -> None:
-        self._pages, empty = QStackedWidget(), QWidget()
-        self.message.setWordWrap(True)
-        inside = QVBoxLayout(empty)
-        inside.addWidget(self.message)
-        inside.addWidget(self.classify)
-        inside.addStretch(1)
         pages = {"Latents": self.densities, "Map": self.map, "Gallery": self.gallery, "Agreement": self.agreement}
         for title, page in pages.items():
             self.tabs.addTab(scrolled(page), title)
-        self._pages.addWidget(empty)
-        self._pages.addWidget(self.tabs)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._pages)
+        layout.addWidget(self.pages)
         self.setMinimumWidth(MIN_WIDTH_PX)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.map.highlight.listen(self)
@@ -165,7 +151,6 @@ class PopulationWidget(QWidget):
 
     def _connect(self) -> None:
         session, viewer, layers = self.session, self._viewer, self.selection.layers
-        self.classify.clicked.connect(self._open_classify)
         for page in (self.densities, self.map, self.gallery, self.agreement):
             page.row_clicked.connect(self.selection.go_to)
         self.agreement.outlined.connect(self._show_disagreement)
