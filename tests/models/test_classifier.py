@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 
 from napari_cellinterp.errors import PatchesError
 from napari_cellinterp.models.bundle_info import NoveltyLimits
-from napari_cellinterp.models.classifier import Classifier, decide
+from napari_cellinterp.models.classifier import Classifier, class_probabilities, decide
 from napari_cellinterp.models.heads import UNDEFINED
 from napari_cellinterp.models.novelty import FLAGS, NoveltyModel, Population, crop_statistics
 from napari_cellinterp.movies.patches import crop_frame, normalise
@@ -52,6 +52,18 @@ def test_of_several_classes_the_largest_score_wins_and_any_undefined_one_spoils_
     expected = softmax(np.nan_to_num(scores) * calibration[:, 0] + calibration[:, 1], axis=1)
     np.testing.assert_allclose(probability[[0, 1, 3]], expected[[0, 1, 3], [1, 0, 2]], rtol=1e-5)
     assert np.isnan(probability[2])
+
+
+def test_probabilities_of_all_classes_sum_to_one():
+    scores = np.array([[1, 3, 2], [5, -1, 5], [0, np.nan, 9]], np.float32)
+    calibration = np.array([[2.0, 0], [2.0, -1], [2.0, 0.3]])
+    found = class_probabilities(scores, calibration)
+    np.testing.assert_allclose(found[:2], softmax(scores[:2] * 2 + calibration[:, 1], axis=1), rtol=1e-6)
+    assert np.isnan(found[2]).all()
+    two = class_probabilities(np.array([[-1], [0], [4], [np.inf]], np.float32), np.array([[0.5, 1.0]]))
+    np.testing.assert_allclose(two[:3, 1], expit([0.5, 1.0, 3.0]))
+    np.testing.assert_allclose(two[:3].sum(axis=1), 1)
+    assert np.isnan(two[3]).all()
 
 
 def one_crop(image: np.ndarray):

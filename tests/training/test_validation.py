@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_cellinterp.models.expression import Expression
+from napari_cellinterp.models.heads import SymbolicHead
+from napari_cellinterp.movies.patches import patches_from_images
 from napari_cellinterp.training.real_images import labelled_crops, split_labelled
 from napari_cellinterp.training.validation import (
     MITOTIC,
@@ -15,6 +20,7 @@ from napari_cellinterp.training.validation import (
     PLATE_REACH_PX,
     PLATES,
     TwoSided,
+    called_mitotic,
     judge_jurkat,
     judge_labelled,
     judge_migration,
@@ -157,6 +163,22 @@ def test_nuclei_labelled_by_eye(real_data, tiny_bundle):
     assert list(shares) == list(tiny_bundle.info.classes)
     assert all(0 <= share <= 1 for share in shares.values())
     assert set(MITOTIC) & set(shares)
+
+
+def test_states_of_mitosis_are_called_mitotic_together(random_bundle):
+    bundle = random_bundle(classes=("interphase", "prometaphase", "metaphase"))
+    patches = patches_from_images(np.random.default_rng(0).random((4, 64, 64)), 1.0)
+
+    def called(*scores: float) -> set[bool]:
+        head = SymbolicHead([Expression.parse(f"{score} + 0*z0") for score in scores])
+        made = replace(bundle, heads=bundle.heads | {"symbolic": head})
+        return set(called_mitotic(made, "symbolic", patches).tolist())
+
+    assert called(1.0, 0.8, 0.8) == {True}, (
+        "interphase is the likeliest of the three, and still less likely than mitosis"
+    )
+    assert called(1.0, 0.8, -3.0) == {False}
+    assert called(0.0, 1.0, -3.0) == {True}
 
 
 def test_one_side_alone_has_no_balanced_accuracy():

@@ -174,12 +174,18 @@ def decide(scores: Array, calibration: NDArray[np.float64]) -> tuple[NDArray[np.
         Of that state.
     """
     state = states_of(scores)
-    undefined = state == UNDEFINED
-    logit = np.where(undefined[:, None], 0, scores) * calibration[:, 0] + calibration[:, 1]
+    probability = class_probabilities(scores, calibration)[np.arange(len(state)), state]
+    return state, probability.astype(np.float32)
+
+
+def class_probabilities(scores: Array, calibration: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of each class, (n, n_classes), NaN where a score is undefined; parameters as in `decide`.
+
+    One score is the logit of the second class; several are the logits of a softmax.
+    """
+    defined = np.isfinite(scores).all(axis=1, keepdims=True)
+    logit = np.where(defined, scores, 0) * calibration[:, 0] + calibration[:, 1]
     if scores.shape[1] == 1:
-        sign = np.where(state == 1, -1, 1)
-        probability = 1 / (1 + np.exp(np.clip(sign * logit[:, 0], -80, 80)))
-    else:
-        odds = np.exp(logit - logit.max(axis=1, keepdims=True))
-        probability = (odds / odds.sum(axis=1, keepdims=True))[np.arange(len(state)), state]
-    return state, np.where(undefined, np.nan, probability).astype(np.float32)
+        logit = np.concatenate([np.zeros_like(logit), logit], axis=1)
+    odds = np.exp(logit - logit.max(axis=1, keepdims=True))
+    return np.where(defined, odds / odds.sum(axis=1, keepdims=True), np.nan)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.filters import threshold_otsu
 
-from napari_cellinterp.models.classifier import Classifier
+from napari_cellinterp.models.classifier import Classifier, class_probabilities
 from napari_cellinterp.movies.patches import patches_from_images
 
 if TYPE_CHECKING:
@@ -187,6 +187,15 @@ def states_right(crops: LabelledCrops, bundle: ModelBundle, head: HeadName) -> d
 
 
 def called_mitotic(bundle: ModelBundle, head: HeadName, patches: Patches) -> NDArray[np.bool_]:
-    """Return whether the state of each patch is one of mitosis."""
-    state = Classifier(bundle, head)(patches).state
-    return np.isin(state, [i for i, name in enumerate(bundle.info.classes) if name in MITOTIC])
+    """Return whether each patch is called mitotic.
+
+    With two classes its state says it; with more, whether the states of mitosis together are more probable than not.
+    """
+    scores = Classifier(bundle, head)(patches)
+    mitotic = np.isin(bundle.info.classes, MITOTIC)
+    if len(bundle.info.classes) == 2:
+        return np.isin(scores.state, np.flatnonzero(mitotic))
+    calibration = np.array([(c.slope, c.offset) for c in bundle.info.heads[head].calibration])
+    probability = class_probabilities(scores.scores, calibration)[:, mitotic].sum(axis=1)
+    called: NDArray[np.bool_] = probability > 0.5
+    return called
