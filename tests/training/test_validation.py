@@ -175,7 +175,7 @@ def test_states_of_mitosis_are_called_mitotic_together(random_bundle):
         return set(called_mitotic(made, "symbolic", patches).tolist())
 
     assert called(1.0, 0.8, 0.8) == {True}, (
-        "interphase is the likeliest of the three, and still less likely than mitosis"
+        "interphase is likeliest, but less likely than mitosis"
     )
     assert called(1.0, 0.8, -3.0) == {False}
     assert called(0.0, 1.0, -3.0) == {True}
