@@ -10,7 +10,8 @@ import numpy as np
 from napari_cellinterp.config import PATCH_PX, AuditConfig, HeadName, ScaleConfig
 from napari_cellinterp.errors import PatchesError, QuestionError
 from napari_cellinterp.events import FileWritten, Progressed, Warned, mapped
-from napari_cellinterp.explain.audit import AuditCrops, audit
+from napari_cellinterp.explain.audit import audit
+from napari_cellinterp.explain.audit_measures import AuditCrops
 from napari_cellinterp.explain.audit_report import write_html, write_json
 from napari_cellinterp.explain.central import nuclei_of_crops
 from napari_cellinterp.explain.explain_report import REPORT_NAME, SECTIONS, Subject, report

@@ -17,17 +17,9 @@ from napari_cellinterp.config import AuditConfig, CounterfactualConfig, HeadConf
 from napari_cellinterp.errors import BundleError, QuestionError
 from napari_cellinterp.events import Progressed, finish
 from napari_cellinterp.explain import audit as audits
-from napari_cellinterp.explain.audit import (
-    Audit,
-    AuditCrops,
-    Subject,
-    audit,
-    moves,
-    odd_crops,
-    subject_of,
-    turned_moves,
-)
+from napari_cellinterp.explain.audit import Audit, audit
 from napari_cellinterp.explain.audit_figures import latent_figure
+from napari_cellinterp.explain.audit_measures import AuditCrops, Subject, moves, odd_crops, subject_of, turned_moves
 from napari_cellinterp.explain.audit_report import record, write_html, write_json
 from napari_cellinterp.explain.central import nuclei_of_crops, surroundings, without_neighbours
 from napari_cellinterp.models.expression import Expression

@@ -174,9 +174,7 @@ def test_states_of_mitosis_are_called_mitotic_together(random_bundle):
         made = replace(bundle, heads=bundle.heads | {"symbolic": head})
         return set(called_mitotic(made, "symbolic", patches).tolist())
 
-    assert called(1.0, 0.8, 0.8) == {True}, (
-        "interphase is likeliest, but less likely than mitosis"
-    )
+    assert called(1.0, 0.8, 0.8) == {True}, "interphase is likeliest, but less likely than mitosis"
     assert called(1.0, 0.8, -3.0) == {False}
     assert called(0.0, 1.0, -3.0) == {True}
 

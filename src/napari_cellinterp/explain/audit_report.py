@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_cellinterp.explain.audit import Audit, Constraint, LatentAttack, Moves, OddCrops
+    from napari_cellinterp.explain.audit import Audit, Constraint
+    from napari_cellinterp.explain.audit_measures import LatentAttack, Moves, OddCrops
     from napari_cellinterp.explain.counterfactual import AttackCurve
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
