@@ -16,7 +16,7 @@ from torch import nn
 from napari_cellinterp.config import AuditConfig, CounterfactualConfig, HeadConfig
 from napari_cellinterp.errors import BundleError, QuestionError
 from napari_cellinterp.events import Progressed, finish
-from napari_cellinterp.explain import audit as audits
+from napari_cellinterp.explain import audit_measures
 from napari_cellinterp.explain.audit import Audit, audit
 from napari_cellinterp.explain.audit_figures import latent_figure
 from napari_cellinterp.explain.audit_measures import AuditCrops, Subject, moves, odd_crops, subject_of, turned_moves
@@ -244,7 +244,7 @@ def test_odd_crops_are_shown_and_flagged(found):
 def test_shifted_crops_keep_background_behind_them(random_bundle):
     crops = flat([1.0])
     subject = linear_subject(random_bundle, "z0", crops)
-    right, left = audits._shifted(subject.x, 16), audits._shifted(subject.x, -12)
+    right, left = audit_measures._shifted(subject.x, 16), audit_measures._shifted(subject.x, -12)
     assert right[0, 0, 0].tolist() == [0.0] * 16 + [1.0] * 48
     assert left[0, 0, 0].tolist() == [1.0] * 52 + [0.0] * 12
     assert {odd.name: odd.state.tolist() for odd in odd_crops(subject)}["blank (all zeros)"] == [1]
