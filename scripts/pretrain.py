@@ -88,8 +88,8 @@ PHASES = BINARY.model_copy(
         "name": "chromatin-64-phases",
         "description": (
             "Interphase, prometaphase, metaphase, anaphase (late ones included) and apoptosis of nuclei with a "
-            "chromatin stain (histone or DNA dye). Trained on simulated and on real nuclei, on the latents of "
-            "chromatin-64."
+            "chromatin stain (histone or DNA dye). Trained on simulated and on real nuclei. Apoptosis is seldom "
+            "recognised: it is mostly taken for a state of mitosis."
         ),
         "dense": HeadConfig(n_epochs=30),
         "cnn": HeadConfig(n_epochs=6),
@@ -188,10 +188,14 @@ def training_data(
     others = interphase_crops(folder, N_INTERPHASE, 6).of_classes(classes)
     real = in_smaller_windows(LabelledCrops.concatenate([repeated, others]), WINDOW_SHARE, 7)
     together = LabelledCrops.concatenate([train.balanced(mix.n_a_class, 0), real])
-    if STATES[APOPTOSIS] in classes:
-        together = thinned(together, classes.index(STATES[APOPTOSIS]), mix.n_apoptotic)
     validation, test = other.split(0.6, 0)
-    return TrainingData(classes, together, validation.balanced(1000, 0), test, stream)
+    validation = validation.balanced(1000, 0)
+    if STATES[APOPTOSIS] in classes:
+        apoptosis = classes.index(STATES[APOPTOSIS])
+        share = mix.n_apoptotic / mix.n_a_class
+        validation = thinned(validation, apoptosis, round(share * (validation.state == apoptosis).sum()))
+        together = thinned(together, apoptosis, mix.n_apoptotic)
+    return TrainingData(classes, together, validation, test, stream)
 
 
 def thinned(crops: LabelledCrops, state: int, n: int) -> LabelledCrops:

@@ -26,13 +26,14 @@ def test_plates_of_a_real_movie_are_found(real_data, head, source):
     assert judged.n_false <= MAX_FALSE_SHARE * judged.n_interphase
 
 
-def test_the_shipped_bundle_is_whole():
-    bundle = load_bundle("chromatin-64")
+@pytest.mark.parametrize(("name", "n_runs"), [("chromatin-64", 10), ("chromatin-64-phases", 3)])
+def test_the_shipped_bundles_are_whole(name, n_runs):
+    bundle = load_bundle(name)
     assert set(bundle.heads) == {"cnn", "dense", "sparse", "symbolic"}
     assert len(bundle.population.latents) >= 2000
     assert bundle.population.quantiles.shape[1] == bundle.info.n_latents
     assert len(bundle.info.heads["symbolic"].front) > 1
-    for name, head in bundle.info.heads.items():
-        assert len(head.runs) == (20 if name == "symbolic" else 10)
+    for scheme, head in bundle.info.heads.items():
+        assert len(head.runs) == (2 * n_runs if scheme == "symbolic" else n_runs)
     assert all(latent.name and not latent.name.startswith("z") for latent in bundle.info.latents)
     assert all(figure.command for figure in bundle.info.figures)

@@ -37,3 +37,8 @@ def test_the_names_of_a_model_that_heads_are_trained_on_stay(crops):
     found = names(crops, TrainingConfig(), kinds)
     assert found[7] == "size"
     assert sum(name.startswith("mixed") for name in found.values()) == 31
+
+
+def test_a_taught_latent_comes_before_others_of_its_kind(crops):
+    found = names(crops, TrainingConfig(vae=VaeConfig(guide_sd=0.1)), dict.fromkeys(range(32), "size"))
+    assert sorted(found[i] for i in range(4)) == ["size", "size 2", "size 3", "size 4"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_cellinterp.models.expression import Expression
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,14 +23,14 @@ def _lines(info: BundleInfo) -> Iterator[str]:
     yield info.description
     yield ""
     yield f"- Classes: {', '.join(info.classes)}"
-    yield f"- Input: {info.n_channels} channel(s), {info.patch_px}x{info.patch_px} pixels of "
-    yield f"  {info.reference_pixel_size_um:g} um; nuclei of about {info.reference_diameter_px:g} px"
+    pixels = f"{info.patch_px}x{info.patch_px} pixels of {info.reference_pixel_size_um:g} um"
+    yield f"- Input: {info.n_channels} channel(s), {pixels}; nuclei of about {info.reference_diameter_px:g} px"
     yield f"- Licence: {info.licence}"
     yield ""
     yield "## Heads"
     yield ""
     for name, head in info.heads.items():
-        yield from _head_lines(name, head)
+        yield from _head_lines(name, head, info)
     yield ""
     yield "## Trained on"
     yield ""
@@ -45,7 +47,7 @@ def _lines(info: BundleInfo) -> Iterator[str]:
         yield from ("", f"## {title.replace('_', ' ').capitalize()}", "", text)
 
 
-def _head_lines(name: str, head: HeadInfo) -> Iterator[str]:
+def _head_lines(name: str, head: HeadInfo, info: BundleInfo) -> Iterator[str]:
     accuracies = [run.accuracy for run in head.runs]
     line = f"- **{name}**"
     if accuracies:
@@ -56,5 +58,10 @@ def _head_lines(name: str, head: HeadInfo) -> Iterator[str]:
     line += f", {min(weights)} to {max(weights)} weights" if weights else ""
     line += f", expression size {min(sizes)} to {max(sizes)}" if sizes else ""
     yield line
-    for text in head.expressions:
-        yield f"  - score = `{text}`"
+    for i, text in enumerate(head.expressions):
+        score = "score" if len(head.expressions) == 1 else f"score of {info.classes[i]}"
+        names = {latent.index: latent.name for latent in info.latents}
+        read = ", ".join(
+            f"z{latent} is {names[latent]}" for latent in Expression.parse(text).latents if latent in names
+        )
+        yield f"  - {score} = `{text}`; {read}" if read else f"  - {score} = `{text}`"

@@ -64,10 +64,10 @@ def assemble(
     latents, statistics = mean.numpy(), crop_statistics(crops.patches)
     kl = (0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)).mean(dim=0).numpy()
     order = [int(i) for i in np.argsort(-kl)]
+    taught = {} if config.vae.guide_sd is None else {i: guide.name for i, guide in enumerate(GUIDES)}
     if kinds is None:
-        taught = {} if config.vae.guide_sd is None else {i: guide.name for i, guide in enumerate(GUIDES)}
         kinds = latent_kinds(decoder, latents, kl.tolist()) | taught
-    names = numbered(kinds, order)
+    names = numbered(kinds, sorted(order, key=lambda latent: latent not in taught))
     quantiles = np.quantile(latents, np.linspace(0, 1, N_QUANTILES), axis=0).astype(np.float32)
     population = Population(latents, crops.state, statistics, quantiles)
     info = BundleInfo(
