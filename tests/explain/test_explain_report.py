@@ -113,7 +113,7 @@ def test_the_formula_with_its_terms_and_exports(bundle):
     assert "Score of metaphase: z0 - 2*z1**2. Size 6 nodes; metaphase where it is 0 or more." in words
     assert "defined for all 200 nuclei" in words
     written = section.files["formulas.txt"].decode()
-    assert "Latents: z0 property, z1 property 2" in written
+    assert "Latents: z0 property 0, z1 property 1" in written
     assert "=A2 - 2*(B2^2)" in written
     for language in ("LaTeX", "SymPy", "NumPy", "PyTorch", "C", "Excel"):
         assert f"\n{language}" in written
@@ -149,7 +149,7 @@ def test_the_network_with_its_graph_and_streams(bundle):
     section = topology_section(Subject(bundle))
     assert "All 10 weights" in text_of(section)
     assert section.files["topology.graphml"].count(b"<edge") == 10
-    assert "from the latents of h1.1: z2 property 3." in text_of(section)
+    assert "from the latents of h1.1: z2 property 2." in text_of(section)
 
 
 def test_responses_are_of_the_last_hidden_neurons(bundle):

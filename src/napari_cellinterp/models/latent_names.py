@@ -173,8 +173,8 @@ def numbered(kinds: Mapping[int, str], order: Sequence[int]) -> dict[int, str]:
 
 def kinds_of(bundle: ModelBundle) -> dict[int, str]:
     """Return the kind of each latent of a bundle: that of its name, or measured where it has none."""
-    named = {latent.index: latent.name for latent in bundle.info.latents}
-    if not any(UNNAMED.fullmatch(name) for name in named.values()):
+    named = _own_names(bundle)
+    if named:
         return {i: re.sub(r" \d+$", "", name) for i, name in named.items()}
     by_index = {latent.index: latent.mean_kl for latent in bundle.info.latents}
     mean_kl = [by_index[i] for i in range(bundle.info.n_latents)]
@@ -203,8 +203,14 @@ def _of_kind(bundle: ModelBundle, kinds: Sequence[str]) -> tuple[int, ...]:
 
 def latent_titles(bundle: ModelBundle) -> dict[int, str]:
     """Return what each latent is called: the person's name for it, else the automatic one, else its number."""
-    automatic = numbered(kinds_of(bundle), [latent.index for latent in bundle.info.latents])
+    automatic = _own_names(bundle) or numbered(kinds_of(bundle), [latent.index for latent in bundle.info.latents])
     return automatic | read_user_names(bundle.hash)
+
+
+def _own_names(bundle: ModelBundle) -> dict[int, str]:
+    """Return the names that the bundle gives to its latents; none where any of them is but a number."""
+    named = {latent.index: latent.name for latent in bundle.info.latents}
+    return {} if any(UNNAMED.fullmatch(name) for name in named.values()) else named
 
 
 def user_names_path(bundle_hash: str) -> Path:
