@@ -18,7 +18,7 @@ NUDGE = 0.1
 """Standard deviations that a key moves a latent."""
 
 SHORT_HEADS = {"sparse": "S", "symbolic": "F", "dense": "D"}
-NAME_WIDTH_PX, MARK_WIDTH_PX, VALUE_WIDTH_PX = 124, 24, 50
+NAME_WIDTH_PX, MARK_WIDTH_PX, VALUE_WIDTH_PX = 146, 24, 50
 HANDLE_PX = 12
 LANE_PX = 4
 """Height of a state's line below the groove."""
