@@ -282,6 +282,7 @@ def test_another_classification_takes_over(explored, classify, qtbot, random_bun
     drawn(explored, qtbot)
     assert explored.exploration.bundle.info.classes == ("round", "long", "odd")
     assert {state for _, state in explored.latents.scores.texts().values()} <= {"round", "long", "odd"}
+    assert "highest" in explored.latents.scores_box.title(), "no threshold decides between three"
 
 
 def test_a_model_that_is_gone_is_said(widget, classify, classification, config, qtbot, notices):

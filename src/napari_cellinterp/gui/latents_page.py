@@ -36,6 +36,9 @@ PLAY_STEPS = 24
 """Steps from one end of a latent's range to the other."""
 
 
+ONE_SCORE, SEVERAL_SCORES = "Scores, threshold 0", "How far the highest score is ahead"
+
+
 class LatentsPage(QWidget):
     """Scores of all heads, a slider a latent, and the filmstrip of the one that was touched last."""
 
@@ -66,6 +69,7 @@ class LatentsPage(QWidget):
         self._questioned, self._exploration = questioned, exploration
         info = questioned.bundle.info
         self.scores.set_heads(list(questioned.bundle.heads), info.classes)
+        self.scores_box.setTitle(ONE_SCORE if len(info.classes) == 2 else SEVERAL_SCORES)
         self.head.blockSignals(True)
         self.head.clear()
         for name, title in HEAD_TITLES.items():
@@ -212,12 +216,8 @@ class LatentsPage(QWidget):
             self.rows[i].setVisible(self.inactive.isChecked())
 
     def _build(self) -> None:
-        scores, latents, self._strip_box = (
-            QGroupBox("Scores, threshold 0"),
-            QGroupBox("Latents"),
-            QGroupBox("Filmstrip"),
-        )
-        QVBoxLayout(scores).addWidget(self.scores)
+        self.scores_box, latents, self._strip_box = QGroupBox(ONE_SCORE), QGroupBox("Latents"), QGroupBox("Filmstrip")
+        QVBoxLayout(self.scores_box).addWidget(self.scores)
         inside = QVBoxLayout(latents)
         inside.setSpacing(2)
         legend = QLabel("S sparse network, F formula read it. Lines: 5 to 95 % of each state; dot: median.")
@@ -234,7 +234,7 @@ class LatentsPage(QWidget):
         strip.addLayout(row)
         strip.addWidget(self.strip)
         layout = QVBoxLayout(self)
-        layout.addWidget(scores)
+        layout.addWidget(self.scores_box)
         layout.addWidget(latents, 1)
         layout.addWidget(self._strip_box)
 

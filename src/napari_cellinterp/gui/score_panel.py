@@ -25,7 +25,7 @@ HELP = {
     "dense": "The dense network's score of these latents.",
     "cnn": "The CNN reads pixels: this is its score of the decoded image, which is blurred, not of the crop.",
 }
-NUMBER_PX, STATE_PX = 64, 100
+NUMBER_PX, STATE_PX = 64, 116
 """Width of the number and of the label."""
 
 SMALLEST_REACH = 3.0
