@@ -292,8 +292,6 @@ class AttackPlot(CursorPlot):
         self.setFixedHeight(PLOT_HEIGHT_PX)
         self.setMinimumWidth(120)
         self.setToolTip(f"Score against ε, in {unit_help(space)}. Click, or drag the dashed line.")
-        for side in ("left", "bottom"):
-            self.getAxis(side).enableAutoSIPrefix(False)
         self.setLabel("bottom", f"ε ({SHORT_UNITS[space]})")
         self.setLabel("left", "Score")
         self.cursor.setMovable(True)

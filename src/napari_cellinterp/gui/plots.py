@@ -67,6 +67,8 @@ class CursorPlot(pg.PlotWidget):
         item.hideButtons()
         item.layout.setContentsMargins(0, 8, 10, 5)
         self.setMouseEnabled(x=False, y=False)
+        for side in ("left", "bottom"):
+            self.getAxis(side).enableAutoSIPrefix(False)  # which writes 0.4 as 400 (x0.001)
         self.cursor = pg.InfiniteLine(0, angle=90)
         self.scene().sigMouseClicked.connect(self._on_mouse)
         self.set_colour("#909090")
