@@ -13,7 +13,6 @@ import tifffile
 from scipy.ndimage import gaussian_filter
 
 from napari_cellinterp import workflows
-from napari_cellinterp import workflows as workflows_module
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.errors import BundleError, MovieError, NucleiError, OptionError, TracksError
 from napari_cellinterp.events import FrameClassified, FrameSearched, ScaleChosen, TracksLinked, Warned, finish
@@ -352,7 +351,7 @@ def test_a_job_that_is_closed_half_way_leaves_no_thread(simulated, bundle, monke
 
 
 def test_an_error_while_cropping_ends_the_job_and_its_thread(simulated, bundle, monkeypatch):
-    monkeypatch.setattr(workflows_module, "normalise", lambda crops: 1 / 0)
+    monkeypatch.setattr(crops_module, "ScaledFrame", lambda planes, zoom: 1 / 0)
     before = set(threading.enumerate())
     with pytest.raises(ZeroDivisionError):
         classify_movie(simulated.image, config(), bundle=bundle)

@@ -32,10 +32,10 @@ from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import find_bundle, read_info
 from napari_cellinterp.models.classifier import Classifier
 from napari_cellinterp.models.novelty import FLAGS
-from napari_cellinterp.movies.crops import BLOCK, crop_blocks, in_threads, raw_blocks
+from napari_cellinterp.movies.crops import BLOCK, crop_blocks, in_threads
 from napari_cellinterp.movies.detection import claim, detect
 from napari_cellinterp.movies.masks import GivenMasks
-from napari_cellinterp.movies.patches import normalise, patches_from_images
+from napari_cellinterp.movies.patches import Patches, patches_from_images
 from napari_cellinterp.movies.scale import Scale, choose_scale
 from napari_cellinterp.movies.stack import Movie, check_labels, movie_from_array, open_labels, open_movie
 from napari_cellinterp.movies.track_table import TrackTable
@@ -285,14 +285,14 @@ def score_nuclei(
     channels = range(channel, channel + classifier.bundle.info.n_channels)
     movie.check_channel(channels[-1])
 
-    def score(block: tuple[int, NDArray[np.float32]]) -> tuple[int, pd.DataFrame, NDArray[np.float32]]:
-        frame, raw = block
-        scores = classifier(normalise(raw))
+    def score(block: tuple[int, Patches]) -> tuple[int, pd.DataFrame, NDArray[np.float32]]:
+        frame, patches = block
+        scores = classifier(patches)
         return frame, score_columns(scores, classifier.bundle.info.classes), scores.latents
 
     tables: list[pd.DataFrame] = []
     latents: list[NDArray[np.float32]] = []
-    blocks = raw_blocks(movie, tracks, channels, zoom)
+    blocks = crop_blocks(movie, tracks, channels, zoom)
     n_threads = torch.get_num_threads()
     try:
         # Several blocks side by side, each on one core: faster than one block whose layers wait for all cores.

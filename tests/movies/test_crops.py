@@ -16,7 +16,7 @@ from skimage.io import imsave
 from napari_cellinterp.errors import PatchesError
 from napari_cellinterp.movies import crops as crops_module
 from napari_cellinterp.movies.crops import crop_blocks, in_threads, read_crops
-from napari_cellinterp.movies.patches import crop_frame, normalise
+from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, normalise
 from napari_cellinterp.movies.stack import movie_from_array
 from napari_cellinterp.movies.track_table import TrackTable
 
@@ -33,10 +33,13 @@ def test_blocks_hold_all_crops_in_the_order_of_the_table(monkeypatch, block):
     rows = pd.DataFrame({"track_id": np.arange(1, 20), "frame": frames, "y": rng.uniform(0, 79, 19), "x": 40.0})
     table = TrackTable.from_rows(rows)
     blocks = list(crop_blocks(movie_from_array(movie), table, range(2), 0.8))
-    expected = [normalise(crop_frame(movie[t], g["y"], g["x"], 0.8)).x for t, g in table.rows.groupby("frame")]
-    np.testing.assert_array_equal(np.concatenate([patches.x for _, patches in blocks]), np.concatenate(expected))
+    apart = [normalise(crop_frame(movie[t], g["y"], g["x"], 0.8)) for t, g in table.rows.groupby("frame")]
+    together, expected = Patches.concatenate([patches for _, patches in blocks]), Patches.concatenate(apart)
+    for name in ("x", *STATISTICS):
+        np.testing.assert_array_equal(getattr(together, name), getattr(expected, name))
     sizes = [len(patches) for _, patches in blocks]
-    assert all(block <= size < 2 * block for size in sizes[:-1])
+    assert all(size == block for size in sizes[:-1])
+    assert 0 < sizes[-1] <= block
     assert [frame for frame, _ in blocks] == [table.rows["frame"].iloc[end - 1] for end in np.cumsum(sizes)]
 
 

@@ -91,6 +91,39 @@ def test_percentiles_become_0_and_1():
     assert patches.x.dtype == np.float32
 
 
+def slow_statistics(crop: np.ndarray) -> list[float]:
+    """Background, signal, top_share, sharpness and contrast of one crop, (64, 64): the reference."""
+    ordered = np.sort(crop, axis=None)
+    low, high = ordered[round(4095 * 0.01)], ordered[round(4095 * 0.998)]
+    x = np.clip((crop - low) / np.where(high > low, high - low, np.inf), 0, 1)
+    fine, coarse = (x.reshape(64 // n, n, 64 // n, n).mean(axis=(1, 3)) for n in (2, 8))
+    steepest = max(np.abs(np.diff(fine, axis=axis)).max() for axis in (0, 1))
+    return [low, high - low, np.mean(crop == ordered[-1]), steepest, np.ptp(coarse)]
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    kind=st.sampled_from(["few levels", "gradient", "striped", "mostly black", "mostly saturated", "negative", "tiny"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_statistics_are_exact_whatever_the_pixels_look_like(seed, kind):
+    rng = np.random.default_rng(seed)
+    noise, ticks = rng.gamma(2, 50, (64, 64)), np.arange(64)
+    crop = {
+        "few levels": np.round(noise / 60),
+        "gradient": noise + 40 * ticks,
+        "striped": np.where(ticks % 2, noise, 1000 - noise),
+        "mostly black": np.maximum(noise - 250, 0),
+        "mostly saturated": np.minimum(noise, 30),
+        "negative": -noise,
+        "tiny": noise * 1e-20,
+    }[kind].astype(np.float32)
+    patches = normalise(crop[None, None])
+    names = ("background", "signal", "top_share", "sharpness", "contrast")
+    measured = [float(getattr(patches, name)[0]) for name in names]
+    np.testing.assert_allclose(measured, slow_statistics(crop), rtol=2e-5, atol=2e-6 * (kind != "tiny"))
+
+
 def test_each_channel_has_its_own_scale_and_the_first_is_measured():
     crops = raw_crops(2, 2)
     both, first, second = normalise(crops), normalise(crops[:, :1]), normalise(crops[:, 1:])

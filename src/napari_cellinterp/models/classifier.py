@@ -132,7 +132,10 @@ class Classifier:
     @torch.inference_mode()
     def _forward(self, x: Array) -> tuple[Array, Array, Array | None]:
         latents = self.encode(x)
-        scores = _in_batches(self._head, x if self.head_name == "cnn" else latents, self.bundle.info.n_scores)
+        if self.head_name == "cnn":
+            scores = _in_batches(self._head, x, self.bundle.info.n_scores)
+        else:
+            scores = self._head(torch.from_numpy(latents)).numpy()
         return scores, latents, self._reconstruction_errors(x, latents) if self.reconstruct else None
 
     def _reconstruction_errors(self, x: Array, latents: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from napari_cellinterp.errors import PatchesError
-from napari_cellinterp.movies.patches import PaddedFrame, Patches, normalise
+from napari_cellinterp.movies.patches import PatchBlock, Patches, ScaledFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 BLOCK = 512
-"""Crops that are normalised and classified at a time."""
+"""Crops that are classified at a time."""
 
 
 def crop_blocks(movie: Movie, tracks: TrackTable, channels: range, zoom: float) -> Iterator[tuple[int, Patches]]:
@@ -36,32 +36,25 @@ def crop_blocks(movie: Movie, tracks: TrackTable, channels: range, zoom: float) 
     frame : int
         Frame of the block's last nucleus.
     patches : Patches
-        At least `BLOCK` of them, but for the last block, and less than twice as many.
+        `BLOCK` of them; the last block may be smaller.
     """
-    for frame, raw in raw_blocks(movie, tracks, channels, zoom):
-        yield frame, normalise(raw)
-
-
-def raw_blocks(
-    movie: Movie, tracks: TrackTable, channels: range, zoom: float
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Like `crop_blocks`, but give raw crops, (n, n_channels, 64, 64) float32, for `normalise`."""
-    waiting: list[NDArray[np.float32]] = []
     y, x = tracks.rows["y"].to_numpy(), tracks.rows["x"].to_numpy()
     t, planes = 0, np.empty((len(channels), movie.height, movie.width), np.float32)
+    block = PatchBlock(BLOCK, len(channels))
     for t, rows in tracks.frames():
         for i, channel in enumerate(channels):
             with np.errstate(over="ignore"):  # numbers beyond float32 become infinite: `normalise` tells
                 planes[i] = movie.plane(t, channel)
-        frame = PaddedFrame(planes, zoom)
-        for start in range(rows.start, rows.stop, BLOCK):
-            piece = slice(start, min(start + BLOCK, rows.stop))
-            waiting.append(frame.crop(y[piece], x[piece]))
-            if sum(map(len, waiting)) >= BLOCK:
-                yield t, np.concatenate(waiting)
-                waiting = []
-    if waiting:
-        yield t, np.concatenate(waiting)
+        frame, start = ScaledFrame(planes, zoom), rows.start
+        while start < rows.stop:
+            piece = slice(start, min(start + block.left, rows.stop))
+            block.add(frame, y[piece], x[piece])
+            start = piece.stop
+            if not block.left:
+                yield t, block.patches()
+                block = PatchBlock(BLOCK, len(channels))
+    if block.left < BLOCK:
+        yield t, block.patches()
 
 
 def in_threads(

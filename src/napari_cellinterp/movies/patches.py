@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 
 BACKGROUND_PERCENTILE = 1.0
 SIGNAL_PERCENTILE = 99.8
+_LAST = PATCH_PX**2 - 1
+RANKS = (round(_LAST * BACKGROUND_PERCENTILE / 100), round(_LAST * SIGNAL_PERCENTILE / 100))
+"""Of the pixels of a crop that become 0 and 1."""
+
 FADING_PX = (8.0, 18.0)
 """How far beyond the edge of an image the outermost pixels begin and end to fade, model pixels."""
+
+_BEYOND = (np.arange(PATCH_PX // 2 + 1) - FADING_PX[0]) / (FADING_PX[1] - FADING_PX[0])
+FADING = np.asarray(0.5 + 0.5 * np.cos(np.pi * np.clip(_BEYOND, 0, 1)), np.float32)
+"""Weight of the outermost pixels, by how many pixels beyond the edge: 1 near it, falling to 0 along a cosine."""
 
 SAME_SCALE = 0.01
 """Relative difference of scale that isn't worth a resampling."""
@@ -83,60 +91,28 @@ def normalise(crops: ArrayLike) -> Patches:
     crops : (n, n_channels, 64, 64) array of numbers
         Raw crops.
     """
+    from napari_cellinterp.movies.compiled_loops import normalise_crops
+
     raw = _single(crops)
-    n, n_channels = raw.shape[:2]
-    flat: Array = raw.reshape(n * n_channels, raw.shape[2] * raw.shape[3])
-    low, high, top_share, finite = _percentiles(flat)
-    is_finite: NDArray[np.bool_] = np.asarray(finite.reshape(n, n_channels).all(axis=1))
-    if not is_finite.all():
-        flat = np.where(np.repeat(is_finite, n_channels)[:, None], flat, np.float32(0))
-        low, high, top_share, _ = _percentiles(flat)
-    span = high - low
-    # A crop is constant where its span is lost in the rounding of float32.
-    seen = span > 1e-5 * np.maximum(np.abs(low), np.abs(high))
-    gain = np.where(seen, 1 / np.where(seen, span, 1), 0).astype(np.float32)
-    x = flat - low[:, None]
-    x *= gain[:, None]
-    np.clip(x, 0, 1, out=x)
-    x = x.reshape(raw.shape)
-    first = slice(None, None, n_channels)
-    sharpness, contrast = _sharpness_and_contrast(x[:, 0])
-    return Patches(x, low[first], span[first], top_share[first], sharpness, contrast, is_finite)
+    x, statistics = _room(*raw.shape[:2])
+    normalise_crops(raw, RANKS, x, statistics)
+    return _patches(x, statistics)
+
+
+def _room(n: int, n_channels: int) -> tuple[Array, Array]:
+    """Room for n patches and their statistics."""
+    return np.empty((n, n_channels, PATCH_PX, PATCH_PX), np.float32), np.empty((n, len(STATISTICS)), np.float32)
+
+
+def _patches(x: Array, statistics: Array) -> Patches:
+    columns = dict(zip(STATISTICS, np.ascontiguousarray(statistics.T), strict=True))
+    return Patches(x, **columns | {"is_finite": columns["is_finite"] > 0})
 
 
 def _single(values: ArrayLike) -> Array:
     """Return numbers as contiguous float32; those beyond its range become infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, np.float32)
-
-
-def _percentiles(flat: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-    """Nearest-rank 1st and 99.8th percentile of each row, share of pixels at its top value, whether all are finite."""
-    last = flat.shape[1] - 1
-    low_rank, high_rank = round(last * BACKGROUND_PERCENTILE / 100), round(last * SIGNAL_PERCENTILE / 100)
-    ordered = np.sort(flat, axis=1)  # vectorised: four times faster than a partition at two ranks
-    top = ordered[:, -1:]
-    finite = np.isfinite(ordered[:, 0]) & np.isfinite(top[:, 0])  # infinities and NaN come first and last
-    n_top = np.count_nonzero(ordered[:, high_rank:] == top, axis=1)
-    many = ordered[:, high_rank] == top[:, 0]  # few rows, those that saturate, need a look at all pixels
-    n_top[many] = np.count_nonzero(ordered[many] == top[many], axis=1)
-    top_share = (n_top / flat.shape[1]).astype(np.float32)
-    return ordered[:, low_rank].copy(), ordered[:, high_rank].copy(), top_share, finite
-
-
-def _sharpness_and_contrast(x: Array) -> tuple[Array, Array]:
-    fine = _halved(x)
-    down = np.abs(fine[:, 1:] - fine[:, :-1]).max(axis=(1, 2))
-    right = np.abs(fine[:, :, 1:] - fine[:, :, :-1]).max(axis=(1, 2))
-    coarse = _halved(_halved(fine))
-    return np.maximum(down, right), coarse.max(axis=(1, 2)) - coarse.min(axis=(1, 2))
-
-
-def _halved(x: Array) -> Array:
-    """Means of 2x2 blocks; by slices, which are many times faster than a reduction over four short axes."""
-    rows = x[:, 0::2] + x[:, 1::2]
-    means: Array = (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25)
-    return means
 
 
 def resample(planes: ArrayLike, zoom: float) -> Array:
@@ -168,7 +144,7 @@ def resample(planes: ArrayLike, zoom: float) -> Array:
     return result
 
 
-class PaddedFrame:
+class ScaledFrame:
     """One frame at the model's scale, from which windows are cut, with a margin in which cut nuclei go on.
 
     A nucleus that a plain border cuts in two looks like a metaphase plate, and so does a mirrored sliver. In the margin
@@ -184,30 +160,76 @@ class PaddedFrame:
 
     def __init__(self, planes: ArrayLike, zoom: float) -> None:
         planes = np.asarray(planes)
-        scaled = resample(planes, zoom)
-        self._size = np.array(scaled.shape[1:])
-        self._ratio = self._size / np.array(planes.shape[1:])  # the size is rounded to whole pixels
-        half = PATCH_PX // 2
-        padded = np.pad(scaled, ((0, 0), (half, half), (half, half)), mode="edge")
-        rows, columns = (_fading(int(side), half) for side in self._size)
-        background = _background(planes)[:, None, None]
-        # Only the margin changes: inside, the weights are 1.
-        all_, top, bottom, inside = slice(None), slice(half), slice(-half, None), slice(half, -half)
-        for y, x in ((top, all_), (bottom, all_), (inside, top), (inside, bottom)):
-            weights = rows[y, None] * columns[x]
-            padded[:, y, x] = background + (padded[:, y, x] - background) * weights
-        self._padded = padded
+        self._planes, self._background = resample(planes, zoom), _background(planes)
+        # the size is rounded to whole pixels
+        self._ratio = np.array(self._planes.shape[1:]) / np.array(planes.shape[1:])
 
     def crop(self, y: ArrayLike, x: ArrayLike) -> Array:
         """Cut a window around each position; see `crop_frame`."""
-        top, left = (
-            # halves go up, not to the even number: neighbouring nuclei are cut alike
-            np.floor((np.asarray(position, float) + 0.5) * ratio + 0.5).astype(int).clip(0, size)
-            for position, ratio, size in zip((y, x), self._ratio, self._size, strict=True)
-        )
-        sides = (PATCH_PX, PATCH_PX)
-        windows = np.lib.stride_tricks.sliding_window_view(self._padded, sides, axis=(1, 2))  # type: ignore[call-overload]
-        return np.ascontiguousarray(windows[:, top, left].swapaxes(0, 1))
+        from napari_cellinterp.movies.compiled_loops import cut_windows
+
+        corners = self._corners(y, x)
+        windows = np.empty((len(corners), len(self._planes), PATCH_PX, PATCH_PX), np.float32)
+        cut_windows(self._planes, self._background, FADING, corners, windows)
+        return windows
+
+    def normalise_into(self, y: ArrayLike, x: ArrayLike, values: Array, statistics: Array) -> None:
+        """Cut a window around each position and normalise it, as `normalise` does, into room that is there already.
+
+        Parameters
+        ----------
+        y, x : (n,) array of float
+            Centres, pixels of the frame.
+        values : (n, n_channels, 64, 64) float32
+            Filled with patches.
+        statistics : (n, 6) float32
+            Filled with their `STATISTICS`.
+        """
+        from napari_cellinterp.movies.compiled_loops import normalise_windows
+
+        corners = self._corners(y, x)
+        normalise_windows(self._planes, self._background, FADING, corners, RANKS, values, statistics)
+
+    def _corners(self, y: ArrayLike, x: ArrayLike) -> NDArray[np.int64]:
+        """First row and column of the windows around positions, (n, 2)."""
+        position = np.stack([np.asarray(y, float), np.asarray(x, float)], axis=1)
+        # halves go up, not to the even number: neighbouring nuclei are cut alike
+        centres = np.floor((position + 0.5) * self._ratio + 0.5).astype(np.int64)
+        corners: NDArray[np.int64] = centres.clip(0, self._planes.shape[1:]) - PATCH_PX // 2
+        return corners
+
+
+class PatchBlock:
+    """Room for patches, which frames fill one after the other.
+
+    A window is cut and normalised while it is in the cache, and lands where it stays.
+
+    Parameters
+    ----------
+    size : int
+        Room for this many.
+    n_channels : int
+        Channels of a patch.
+    """
+
+    def __init__(self, size: int, n_channels: int) -> None:
+        self._x, self._statistics = _room(size, n_channels)
+        self._n = 0
+
+    @property
+    def left(self) -> int:
+        """How many more patches there is room for."""
+        return len(self._x) - self._n
+
+    def add(self, frame: ScaledFrame, y: ArrayLike, x: ArrayLike) -> None:
+        """Add the patch around each position of a frame; see `crop_frame` and `normalise`."""
+        rows = slice(self._n, self._n + len(np.asarray(y)))
+        frame.normalise_into(y, x, self._x[rows], self._statistics[rows])
+        self._n = rows.stop
+
+    def patches(self) -> Patches:
+        """Return those that were added."""
+        return _patches(self._x[: self._n], self._statistics[: self._n])
 
 
 def crop_frame(planes: ArrayLike, y: ArrayLike, x: ArrayLike, zoom: float) -> Array:
@@ -229,16 +251,7 @@ def crop_frame(planes: ArrayLike, y: ArrayLike, x: ArrayLike, zoom: float) -> Ar
     (n, n_channels, 64, 64) float32
         Raw crops, for `normalise`.
     """
-    return PaddedFrame(planes, zoom).crop(y, x)
-
-
-def _fading(side: int, margin: int) -> Array:
-    """Weights along an axis with margins, (side + 2 margin,): 1 inside and near, falling to 0 along a cosine."""
-    i = np.arange(side + 2 * margin)
-    outside = np.maximum(0, np.maximum(margin - i, i - (side + margin - 1)))
-    start, end = FADING_PX
-    angle = np.pi * np.clip((outside - start) / (end - start), 0, 1)
-    return np.asarray(0.5 + 0.5 * np.cos(angle), np.float32)
+    return ScaledFrame(planes, zoom).crop(y, x)
 
 
 def _background(planes: NDArray[np.generic]) -> Array:
@@ -293,7 +306,7 @@ def _fit(images: Array) -> Array:
     fitted[:] = background[:, None, None]
     source, target = [], []
     for side in (height, width):
-        # the middle pixel of an odd side comes to 31, as in `PaddedFrame`
+        # the middle pixel of an odd side comes to 31, as in `ScaledFrame`
         start, offset = max(0, (side - PATCH_PX + 1) // 2), max(0, (PATCH_PX - side) // 2)
         length = min(side, PATCH_PX)
         source.append(slice(start, start + length))
