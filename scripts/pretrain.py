@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.models.bundle import ModelBundle
     from napari_cellinterp.training.stream import CropStream
 
-INTERPHASE_WEIGHT, CNN_INTERPHASE_WEIGHT, PHASES_INTERPHASE_WEIGHT = 6.0, 2.0, 3.0
+INTERPHASE_WEIGHT, CNN_INTERPHASE_WEIGHT, PHASES_INTERPHASE_WEIGHT = 6.0, 2.0, 0.5
 """In culture, mitoses are few: a false plate among many interphase nuclei costs more than a missed one."""
 
 COMMAND = "python scripts/pretrain.py runs/pretrain"
@@ -92,7 +92,7 @@ PHASES = BINARY.model_copy(
             "recognised: it is mostly taken for a state of mitosis."
         ),
         "dense": HeadConfig(n_epochs=30, interphase_weight=PHASES_INTERPHASE_WEIGHT),
-        "cnn": HeadConfig(n_epochs=6, interphase_weight=PHASES_INTERPHASE_WEIGHT),
+        "cnn": HeadConfig(n_epochs=12, interphase_weight=PHASES_INTERPHASE_WEIGHT),
         "sparse": BINARY.sparse.model_copy(update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.9}),
         "symbolic": SymbolicConfig(engine="operon", n_generations=20, population=400, n_crops=2500),
         "n_runs": 3,

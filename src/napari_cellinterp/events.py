@@ -40,6 +40,11 @@ class Progressed(Event):
 
 
 @dataclass(frozen=True)
+class Stepped(Event):
+    """A job took a small step of which there is nothing to tell: here it can be cancelled."""
+
+
+@dataclass(frozen=True)
 class FrameSearched(Progressed):
     """Nuclei were looked for in one frame (or its given labels were measured)."""
 

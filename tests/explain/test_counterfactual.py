@@ -17,6 +17,7 @@ from napari_cellinterp.explain.counterfactual import (
     attack_curve,
     counterfactual,
     find_flip,
+    find_flip_job,
     find_flips,
     mean_and_sd,
 )
@@ -303,3 +304,28 @@ def test_numbers_that_do_not_fit_the_inputs(random_bundle):
             attack(bundle, "dense", **{"inputs": x, "epsilon": 0.1, "space": "image"} | change)
     with pytest.raises(QuestionError, match="no nuclei"):
         attack_curve(bundle, "dense", grey(0), [], [0.1], "image")
+
+
+class CountedPasses(LinearOfPixels):
+    """Counts how often it is asked for a score."""
+
+    n_passes = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.n_passes += 1
+        return super().forward(x)
+
+
+def test_a_search_of_many_steps_can_be_left_after_each(random_bundle):
+    head = CountedPasses(torch.linspace(-1, 1, 4096), -1.0)
+    bundle = replace(random_bundle(), heads={"cnn": head})
+    x, how = grey()[0], ("image", 0.3, (), 5)
+    job = find_flip_job(bundle, "cnn", x, *how)
+    for _ in range(3):
+        next(job)
+    n_passes = head.n_passes
+    job.close()
+    assert head.n_passes == n_passes
+    whole = find_flip(bundle, "cnn", x, *how)
+    assert whole.epsilon is not None
+    assert head.n_passes > 5 * n_passes, "three of many steps were taken"

@@ -414,7 +414,7 @@ def test_several_classes(random_bundle, crop, qtbot):
     from napari_cellinterp.events import finish
     from napari_cellinterp.gui.counterfactual_inquiry import Inquiry
     from napari_cellinterp.gui.counterfactual_page import CounterfactualPage
-    from napari_cellinterp.gui.counterfactual_questions import LazyModel, answer_job, search_job
+    from napari_cellinterp.gui.counterfactual_questions import FlipFound, LazyModel, answer_job, search_job
     from napari_cellinterp.results.counterfactual_export import counterfactual_figure, curve_table
 
     classes = ("interphase", "metaphase", "anaphase")
@@ -426,7 +426,7 @@ def test_several_classes(random_bundle, crop, qtbot):
     page = CounterfactualPage(inquiry)
     qtbot.addWidget(page)
     page.show_subject(1, 0)
-    for found in events[1:]:
+    for found in (event for event in events if isinstance(event, FlipFound)):
         inquiry.keep_flip(found)
         page.show_flip(found)
     flip = inquiry.flip("latent")

@@ -16,6 +16,7 @@ import torch
 
 from napari_cellinterp.config import PATCH_PX
 from napari_cellinterp.errors import QuestionError
+from napari_cellinterp.events import Stepped, finish
 from napari_cellinterp.explain.scoring import Space, margins, score_function
 from napari_cellinterp.models.heads import UNDEFINED, states_of
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_cellinterp.config import HeadName
+    from napari_cellinterp.events import Job
     from napari_cellinterp.models.bundle import ModelBundle
 
     Array = NDArray[np.float32]
@@ -179,7 +181,7 @@ def attack(
         If the model lacks the head.
     """
     way = _Way(_Attack(bundle, head, space, fixed, n_steps), inputs.float(), state)
-    changed, _ = way.at(_one_each(epsilon, len(inputs)), torch.arange(len(inputs)))
+    changed, _ = finish(way.walk_job(_one_each(epsilon, len(inputs)), torch.arange(len(inputs))))
     return changed
 
 
@@ -212,7 +214,7 @@ def counterfactual(
         If the model lacks the head.
     """
     way = _way_of_one(_Attack(bundle, head, space, fixed, n_steps), x, latents)
-    end, clipped = way.at(_one_each(epsilon, 1), torch.tensor([0]))
+    end, clipped = finish(way.walk_job(_one_each(epsilon, 1), torch.tensor([0])))
     scores = way.attack.scores_of(end)
     both = torch.cat([way.start, end])
     with torch.no_grad():
@@ -271,11 +273,32 @@ def find_flip(
     BundleError
         If the model lacks the head.
     """
+    return finish(find_flip_job(bundle, head, x, space, max_epsilon, fixed, n_steps, latents))
+
+
+def find_flip_job(
+    bundle: ModelBundle,
+    head: HeadName,
+    x: ArrayLike,
+    space: Space,
+    max_epsilon: float,
+    fixed: Sequence[int] = (),
+    n_steps: int = 1,
+    latents: ArrayLike | None = None,
+) -> Job[Flip]:
+    """Do as `find_flip`, in steps between which it can be cancelled.
+
+    Yields
+    ------
+    Stepped
+        After each step of an attack.
+    """
     way = _way_of_one(_Attack(bundle, head, space, fixed, n_steps), x, latents)
     epsilons, rows = _grid(max_epsilon), torch.zeros(GRID, dtype=torch.int64)
-    scores = way.attack.scores_of(way.at(epsilons, rows)[0])
+    scores = yield from way.scores_job(epsilons, rows)
     flipped = epsilons[way.is_flip(scores, rows)]
-    epsilon = float(_bisected(way, flipped[:1], max_epsilon)[0]) if len(flipped) else None
+    found = yield from _bisect_job(way, flipped[:1], max_epsilon)
+    epsilon = float(found[0]) if len(flipped) else None
     return Flip(epsilon, float(max_epsilon), epsilons.numpy(), scores.numpy(), way.scores[0].numpy())
 
 
@@ -311,7 +334,7 @@ def find_flips(
     """
     attack, epsilons = _Attack(bundle, head, space, fixed, n_steps), _grid(max_epsilon)
     ways = (_Way(attack, part) for part in torch.split(attack.inputs(x), BATCH))
-    return torch.cat([_bisected(way, _first_flips(way, epsilons), max_epsilon) for way in ways]).numpy()
+    return torch.cat([finish(_bisect_job(way, _first_flips(way, epsilons), max_epsilon)) for way in ways]).numpy()
 
 
 def attack_curve(
@@ -416,7 +439,7 @@ class _Way:
         _check_states(attack.bundle, self.state, len(start))
         self._direction = attack.uphill(start, self.state)
 
-    def at(self, epsilon: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def walk_job(self, epsilon: Tensor, rows: Tensor) -> Job[tuple[Tensor, Tensor]]:
         """Change some of the inputs, each by its epsilon; also return the share of pixels that were clipped."""
         inputs, state = self.start[rows], self.state[rows]
         step = (epsilon / self.attack.n_steps).view(-1, *[1] * (inputs.ndim - 1))
@@ -427,11 +450,17 @@ class _Way:
             if self.attack.space == "image":
                 clipped |= (inputs < 0) | (inputs > 1)
                 inputs = inputs.clamp(0, 1)
+            yield Stepped()
         return inputs, clipped.flatten(1).float().mean(dim=1)
 
-    def scores_at(self, epsilon: Tensor, rows: Tensor) -> Tensor:
+    def scores_job(self, epsilon: Tensor, rows: Tensor) -> Job[Tensor]:
         """Return the scores of some inputs that were changed, (n_rows, n_scores)."""
-        return self.attack.scores_of(self.at(epsilon, rows)[0])
+        inputs, _ = yield from self.walk_job(epsilon, rows)
+        return self.attack.scores_of(inputs)
+
+    def scores_at(self, epsilon: Tensor, rows: Tensor) -> Tensor:
+        """Do as `scores_job`, at once."""
+        return finish(self.scores_job(epsilon, rows))
 
     def is_flip(self, scores: Tensor, rows: Tensor) -> Tensor:
         """Return where scores mean another state than before, (n_rows,) bool; an undefined one is none."""
@@ -450,14 +479,15 @@ def _first_flips(way: _Way, epsilons: Tensor) -> Tensor:
     return first
 
 
-def _bisected(way: _Way, first: Tensor, max_epsilon: float) -> Tensor:
+def _bisect_job(way: _Way, first: Tensor, max_epsilon: float) -> Job[Tensor]:
     """Return the smallest flip within the interval of the grid that ends at each first one, (n,); NaN stays."""
     rows = torch.nonzero(first.isfinite())[:, 0]
     high, found = first[rows], first.clone()
     low = high - max_epsilon / GRID
     for _ in range(N_BISECTIONS if len(rows) else 0):
         middle = (low + high) / 2
-        flips = way.is_flip(way.scores_at(middle, rows), rows)
+        scores = yield from way.scores_job(middle, rows)
+        flips = way.is_flip(scores, rows)
         low, high = torch.where(flips, low, middle), torch.where(flips, middle, high)
     found[rows] = high
     return found

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_cellinterp.config import HeadName
-    from napari_cellinterp.events import Job
+    from napari_cellinterp.events import Job, Stepped
     from napari_cellinterp.explain.scoring import Space
 
 MIN_WIDTH_PX = 380
@@ -165,15 +165,15 @@ class CounterfactualWidget(QWidget):
         self.inquiry.take(None)
         self.pictures.remove()
 
-    def _on_found(self, event: Subject | FlipFound) -> None:
+    def _on_found(self, event: Subject | FlipFound | Stepped) -> None:
         if isinstance(event, FlipFound):
             self.inquiry.keep_flip(event)
             self.page.show_flip(event)
-            return
-        self.inquiry.take(event)
-        self.page.show_subject(*self._nucleus())
-        self.pages.show_content()
-        self._ask_soon.start()
+        elif isinstance(event, Subject):
+            self.inquiry.take(event)
+            self.page.show_subject(*self._nucleus())
+            self.pages.show_content()
+            self._ask_soon.start()
 
     def _ask(self) -> None:
         """Ask what has no answer yet; of the epsilons that come while one is answered, only the newest is asked."""

@@ -173,7 +173,7 @@ def search_job(
     first : str
         Head that is looked at first.
     """
-    from napari_cellinterp.explain.counterfactual import find_flip
+    from napari_cellinterp.explain.counterfactual import find_flip_job
 
     subject = Subject(model.bundle, row, cut(), model.held(hold), config)
     yield subject
@@ -182,7 +182,7 @@ def search_job(
     for done, (head, space) in enumerate(cells, start=1):
         how = max_epsilon(config, space), subject.held_in(space), config.n_steps
         try:
-            flip = find_flip(subject.bundle, head, subject.crop, space, *how)
+            flip = yield from find_flip_job(subject.bundle, head, subject.crop, space, *how)
         except CellInterpError as error:
             yield FlipFound(done, len(cells), head, space, None, str(error))
         else:
