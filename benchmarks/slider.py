@@ -86,6 +86,22 @@ def drag(widget: ExploreWidget, n: int, at_once: int, *, newest_only: bool) -> N
     return np.array(times)
 
 
+def napari_alone(n: int) -> NDArray[np.float64]:
+    """How long napari needs for new pixels of one small image, in a window of the same size without any widget, ms."""
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(*WINDOW)
+    images = np.random.default_rng(0).random((n, 64, 64), np.float32)
+    layer, times = viewer.add_image(images[0]), []
+    settle(1.0)
+    for image in images:
+        start = time.perf_counter()
+        layer.data = image
+        QApplication.processEvents()
+        times.append(1e3 * (time.perf_counter() - start))
+    viewer.close()
+    return np.array(times)
+
+
 def one_by_one(bundle: ModelBundle, latents: NDArray[np.float32], n_steps: int) -> None:
     """Decode a grid of traversals point by point."""
     for i, span in enumerate(latent_ranges(bundle)):
@@ -121,9 +137,12 @@ def figures(quick: bool) -> dict[str, float]:
         ).items()
     }
     widget._viewer.close()
+    alone = napari_alone(n)
     return {
         "event_to_pixels_p95_ms": float(np.percentile(single, 95)),
         "event_to_pixels_median_ms": float(np.median(single)),
+        "napari_alone_event_to_pixels_p95_ms": float(np.percentile(alone, 95)),
+        "napari_alone_event_to_pixels_median_ms": float(np.median(alone)),
         "burst_of_3_median_ms": float(np.median(newest)),
         "burst_of_3_drawing_every_event_median_ms": float(np.median(every)),
         "decode_median_ms": times["decode"],

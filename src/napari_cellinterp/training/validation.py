@@ -176,7 +176,7 @@ def judge_labelled(crops: LabelledCrops, bundle: ModelBundle, head: HeadName) ->
 
 
 def states_right(crops: LabelledCrops, bundle: ModelBundle, head: HeadName) -> dict[str, float]:
-    """Share of the real crops of each of the bundle's states that were called so."""
+    """Share of the crops of each of the bundle's states that were called so."""
     known = crops.of_classes(bundle.info.classes)
     state = Classifier(bundle, head)(known.patches).state
     return {
