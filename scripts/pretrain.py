@@ -90,8 +90,8 @@ PHASES = BINARY.model_copy(
         "name": "chromatin-64-phases",
         "description": (
             "Interphase, prometaphase, metaphase, anaphase (late ones included) and apoptosis of nuclei with a "
-            "chromatin stain (histone or DNA dye). Trained on simulated and on real nuclei. Apoptosis of real nuclei is "
-            "mostly taken for a state of mitosis."
+            "chromatin stain (histone or DNA dye). Trained on simulated and on real nuclei. Apoptosis of real nuclei "
+            "is mostly taken for a state of mitosis."
         ),
         "dense": HeadConfig(n_epochs=30, interphase_weight=PHASES_INTERPHASE_WEIGHT),
         "cnn": HeadConfig(n_epochs=12, interphase_weight=PHASES_INTERPHASE_WEIGHT),
