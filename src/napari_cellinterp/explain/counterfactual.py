@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_cellinterp.config import PATCH_PX
 from napari_cellinterp.errors import QuestionError
-from napari_cellinterp.events import Stepped, finish
-from napari_cellinterp.explain.scoring import Space, margins, score_function
+from napari_cellinterp.events import finish
+from napari_cellinterp.explain.attack_steps import BATCH, Attack, Way
 from napari_cellinterp.models.heads import UNDEFINED, states_of
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from napari_cellinterp.config import HeadName
     from napari_cellinterp.events import Job
+    from napari_cellinterp.explain.scoring import Space
     from napari_cellinterp.models.bundle import ModelBundle
 
     Array = NDArray[np.float32]
@@ -37,9 +37,6 @@ GRID = 64
 
 N_BISECTIONS = 12
 """Halvings of the first interval of the grid that flips."""
-
-BATCH = 128
-"""Nuclei in one pass through the networks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +177,7 @@ def attack(
     BundleError
         If the model lacks the head.
     """
-    way = _Way(_Attack(bundle, head, space, fixed, n_steps), inputs.float(), state)
+    way = Way(Attack(bundle, head, space, fixed, n_steps), inputs.float(), state)
     changed, _ = finish(way.walk_job(_one_each(epsilon, len(inputs)), torch.arange(len(inputs))))
     return changed
 
@@ -213,7 +210,7 @@ def counterfactual(
     BundleError
         If the model lacks the head.
     """
-    way = _way_of_one(_Attack(bundle, head, space, fixed, n_steps), x, latents)
+    way = _way_of_one(Attack(bundle, head, space, fixed, n_steps), x, latents)
     end, clipped = finish(way.walk_job(_one_each(epsilon, 1), torch.tensor([0])))
     scores = way.attack.scores_of(end)
     both = torch.cat([way.start, end])
@@ -293,7 +290,7 @@ def find_flip_job(
     Stepped
         After each step of an attack.
     """
-    way = _way_of_one(_Attack(bundle, head, space, fixed, n_steps), x, latents)
+    way = _way_of_one(Attack(bundle, head, space, fixed, n_steps), x, latents)
     epsilons, rows = _grid(max_epsilon), torch.zeros(GRID, dtype=torch.int64)
     scores = yield from way.scores_job(epsilons, rows)
     flipped = epsilons[way.is_flip(scores, rows)]
@@ -332,8 +329,8 @@ def find_flips(
     BundleError
         If the model lacks the head.
     """
-    attack, epsilons = _Attack(bundle, head, space, fixed, n_steps), _grid(max_epsilon)
-    ways = (_Way(attack, part) for part in torch.split(attack.inputs(x), BATCH))
+    attack, epsilons = Attack(bundle, head, space, fixed, n_steps), _grid(max_epsilon)
+    ways = (Way(attack, part) for part in torch.split(attack.inputs(x), BATCH))
     return torch.cat([finish(_bisect_job(way, _first_flips(way, epsilons), max_epsilon)) for way in ways]).numpy()
 
 
@@ -367,8 +364,8 @@ def attack_curve(
     BundleError
         If the model lacks the head.
     """
-    attack, lengths = _Attack(bundle, head, space, fixed, n_steps), _checked(epsilons)
-    way = _Way(attack, attack.inputs(x), torch.from_numpy(np.array(state, np.int64)))
+    attack, lengths = Attack(bundle, head, space, fixed, n_steps), _checked(epsilons)
+    way = Way(attack, attack.inputs(x), torch.from_numpy(np.array(state, np.int64)))
     n = len(way.start)
     if not n:
         raise QuestionError("There are no nuclei to attack.", "Give at least one.")
@@ -389,86 +386,7 @@ def mean_and_sd(curves: Sequence[AttackCurve]) -> tuple[NDArray[np.float64], NDA
     return accuracy.mean(axis=0), accuracy.std(axis=0)
 
 
-class _Attack:
-    """How a head is attacked: what is changed, what stays, and in how many steps."""
-
-    def __init__(
-        self, bundle: ModelBundle, head: HeadName, space: Space, fixed: Sequence[int] = (), n_steps: int = 1
-    ) -> None:
-        if n_steps < 1:
-            raise QuestionError(f"An attack of {n_steps} steps isn't one.", "Take 1 or more.")
-        self.bundle, self.head, self.space, self.n_steps = bundle, head, space, n_steps
-        self._score = score_function(bundle, head, space)
-        self._free = _free(bundle, space, fixed)
-
-    @torch.no_grad()
-    def inputs(self, x: ArrayLike) -> Tensor:
-        """Return what is changed, of patches (n, n_channels, 64, 64)."""
-        images = torch.from_numpy(np.array(x, np.float32))
-        _check(self.bundle, images, "image")
-        if self.space == "image":
-            return images
-        return torch.cat([self.bundle.encoder.encode(part) for part in torch.split(images, BATCH)])
-
-    @torch.no_grad()
-    def scores_of(self, inputs: Tensor) -> Tensor:
-        """Return the scores of inputs, (n, n_scores)."""
-        return torch.cat([self._score(part) for part in torch.split(inputs, BATCH)])
-
-    def uphill(self, inputs: Tensor, state: Tensor) -> Tensor:
-        """Return the sign of the loss's gradient, like the inputs; 0 where it is undefined or the latent is fixed."""
-        signs = []
-        for part, of in zip(torch.split(inputs, BATCH), torch.split(state, BATCH), strict=True):
-            with torch.enable_grad():
-                leaf = part.detach().clone().requires_grad_()
-                loss = -margins(self._score(leaf), of.clamp(min=0)).sum()
-                # a formula may be one constant
-                gradient = torch.autograd.grad(loss, leaf)[0] if loss.requires_grad else torch.zeros_like(leaf)
-            signs.append(gradient.nan_to_num(nan=0.0).sign())
-        return torch.cat(signs) * self._free
-
-
-class _Way:
-    """Where an attack leads n inputs: away from their states."""
-
-    def __init__(self, attack: _Attack, start: Tensor, state: Tensor | None = None) -> None:
-        _check(attack.bundle, start, attack.space)
-        self.attack, self.start = attack, start
-        self.scores = attack.scores_of(start)
-        self.state = torch.from_numpy(states_of(self.scores.numpy())) if state is None else state
-        _check_states(attack.bundle, self.state, len(start))
-        self._direction = attack.uphill(start, self.state)
-
-    def walk_job(self, epsilon: Tensor, rows: Tensor) -> Job[tuple[Tensor, Tensor]]:
-        """Change some of the inputs, each by its epsilon; also return the share of pixels that were clipped."""
-        inputs, state = self.start[rows], self.state[rows]
-        step = (epsilon / self.attack.n_steps).view(-1, *[1] * (inputs.ndim - 1))
-        clipped = torch.zeros(inputs.shape, dtype=torch.bool)
-        for i in range(self.attack.n_steps):
-            direction = self._direction[rows] if i == 0 else self.attack.uphill(inputs, state)
-            inputs = inputs + step * direction
-            if self.attack.space == "image":
-                clipped |= (inputs < 0) | (inputs > 1)
-                inputs = inputs.clamp(0, 1)
-            yield Stepped()
-        return inputs, clipped.flatten(1).float().mean(dim=1)
-
-    def scores_job(self, epsilon: Tensor, rows: Tensor) -> Job[Tensor]:
-        """Return the scores of some inputs that were changed, (n_rows, n_scores)."""
-        inputs, _ = yield from self.walk_job(epsilon, rows)
-        return self.attack.scores_of(inputs)
-
-    def scores_at(self, epsilon: Tensor, rows: Tensor) -> Tensor:
-        """Do as `scores_job`, at once."""
-        return finish(self.scores_job(epsilon, rows))
-
-    def is_flip(self, scores: Tensor, rows: Tensor) -> Tensor:
-        """Return where scores mean another state than before, (n_rows,) bool; an undefined one is none."""
-        answers = torch.from_numpy(states_of(scores.numpy()))
-        return (answers != self.state[rows]) & (answers != UNDEFINED) & (self.state[rows] != UNDEFINED)
-
-
-def _first_flips(way: _Way, epsilons: Tensor) -> Tensor:
+def _first_flips(way: Way, epsilons: Tensor) -> Tensor:
     """Return the first epsilon of the grid that flips each input, (n,); NaN where none does."""
     first = torch.full((len(way.start),), torch.nan)
     for epsilon in epsilons:  # one after the other, because most nuclei flip early
@@ -479,7 +397,7 @@ def _first_flips(way: _Way, epsilons: Tensor) -> Tensor:
     return first
 
 
-def _bisect_job(way: _Way, first: Tensor, max_epsilon: float) -> Job[Tensor]:
+def _bisect_job(way: Way, first: Tensor, max_epsilon: float) -> Job[Tensor]:
     """Return the smallest flip within the interval of the grid that ends at each first one, (n,); NaN stays."""
     rows = torch.nonzero(first.isfinite())[:, 0]
     high, found = first[rows], first.clone()
@@ -514,62 +432,17 @@ def _checked(epsilon: ArrayLike | Tensor) -> Tensor:
     return epsilons
 
 
-def _way_of_one(attack: _Attack, x: ArrayLike, latents: ArrayLike | None) -> _Way:
+def _way_of_one(attack: Attack, x: ArrayLike, latents: ArrayLike | None) -> Way:
     """Return the way of one nucleus, whose score must be defined."""
     if latents is not None and attack.space == "image":
         raise QuestionError(
             "Latents were given as the start of an attack on the image.", "Leave them out, or attack the latents."
         )
     start = attack.inputs(np.asarray(x)[None]) if latents is None else torch.from_numpy(np.array([latents], np.float32))
-    way = _Way(attack, start)
+    way = Way(attack, start)
     if int(way.state[0]) == UNDEFINED:
         raise QuestionError(
             f"The {attack.head} head's score of this nucleus is undefined, so there is no state to change.",
             "Choose another nucleus, or another head.",
         )
     return way
-
-
-def _check(bundle: ModelBundle, inputs: Tensor, space: Space) -> None:
-    """Make sure that inputs have the model's shape, and images its range."""
-    info = bundle.info
-    shape = (info.n_channels, PATCH_PX, PATCH_PX) if space == "image" else (info.n_latents,)
-    if tuple(inputs.shape[1:]) != shape:
-        what = "The image has" if space == "image" else "The latents have"
-        raise QuestionError(
-            f"{what} the shape {tuple(inputs.shape[1:])}, but the model {info.name!r} reads {shape}.",
-            "Choose the model that fits.",
-        )
-    if space == "image" and bool(((inputs < 0) | (inputs > 1)).any()):
-        low, high = float(inputs.min()), float(inputs.max())
-        raise QuestionError(
-            f"The image has values from {low:g} to {high:g}, but the model reads 0 to 1.",
-            "Give patches, normalised as for classification.",
-        )
-
-
-def _check_states(bundle: ModelBundle, state: Tensor, n: int) -> None:
-    classes = bundle.info.classes
-    if tuple(state.shape) != (n,):
-        raise QuestionError(f"States of shape {tuple(state.shape)} were given for {n} inputs.", "Give one each.")
-    if n and int(state.max()) >= len(classes):
-        raise QuestionError(
-            f"State {int(state.max())} isn't one of {len(classes)}: {', '.join(classes)}.", "States count from 0."
-        )
-
-
-def _free(bundle: ModelBundle, space: Space, fixed: Sequence[int]) -> Tensor:
-    """Return 1 for the latents that may change and 0 for the others, (1, n_latents); a single 1 for images."""
-    if space == "image":
-        if len(fixed):
-            raise QuestionError("Latents can't be held fixed while the image is changed.", "Change the latents.")
-        return torch.ones(())
-    n_latents = bundle.info.n_latents
-    beyond = [f"z{index}" for index in fixed if not 0 <= index < n_latents]
-    if beyond:
-        raise QuestionError(f"The model has no latents {', '.join(beyond)}.", f"It has z0 to z{n_latents - 1}.")
-    free = torch.ones(1, n_latents)
-    free[:, list(fixed)] = 0
-    if not free.any():
-        raise QuestionError("All latents are held fixed, so nothing can change.", "Let at least one of them change.")
-    return free
