@@ -1,4 +1,4 @@
-"""The encoder compiled for the processor by OpenVINO: the same numbers as torch's, about twice as fast."""
+"""The encoder compiled for the processor by OpenVINO: the same numbers as torch's, faster."""
 
 from __future__ import annotations
 
