@@ -126,6 +126,17 @@ def test_a_movie_with_tracks_and_states_is_read(tmp_path):
     assert np.abs(own.outline[:, 1:3]).max() < 0.4, "nuclei that are found are round"
 
 
+def test_a_point_without_a_nucleus_teaches_no_shape(tmp_path):
+    _, table = movie_with_states(tmp_path)
+    table.loc[len(table)] = (4, 1, 105, 105, "metaphase")
+    table.to_csv(tmp_path / "tracks.csv", index=False)
+    config = ClassifyConfig(scale=ScaleConfig(nucleus_diameter_px=20))
+    own = read(tmp_path / "movie.tif", tracks=tmp_path / "tracks.csv", config=config)
+    is_empty = np.char.endswith(own.track, "|4")
+    assert is_empty.sum() == 1
+    np.testing.assert_array_equal(np.isnan(own.outline), np.repeat(is_empty[:, None], own.outline.shape[1], axis=1))
+
+
 def test_results_of_classify_are_read_with_corrected_states(tmp_path, crops):
     table = pd.DataFrame({"track_id": [1, 1, 2], "frame": [0, 1, 1], "state": ["interphase", "metaphase", ""]})
     table.to_csv(tmp_path / "nuclei.csv", index=False)

@@ -204,7 +204,9 @@ class HeadConfig(WeightedConfig):
 
     n_epochs: int = Field(60, ge=1, description="Passes over the training crops.")
     batch: int = Field(64, ge=2, description="Crops in a step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Of Adam.")
+    learning_rate: float = Field(
+        2e-3, gt=0, description="Of Adam, at its largest: it rises at first, and falls to nearly zero."
+    )
     dropout: float = Field(0.3, ge=0, lt=1, description="Share of units that are switched off in a step.")
     seed: int = Field(0, description="Seed of all that is random.")
 
@@ -217,6 +219,9 @@ class RiglConfig(WeightedConfig):
         "sparsity",
         description="What the Erdos-Renyi rule is for: a layer's sparsity, as the paper says, or its density, as in "
         "RigL's own code, which leaves more weights to the first layer.",
+    )
+    reads: Literal["all", "taught"] = Field(
+        "all", description="Latents that the head may read: all, or only those that are taught the outline (guide_sd)."
     )
     update_interval_steps: int = Field(
         115, ge=1, description="Steps between updates of the topology.", json_schema_extra=unit("steps")
@@ -287,6 +292,15 @@ class TrainingConfig(Config):
         0.1, gt=0, lt=1, description="Share of the scenes or tracks that only the figures are measured on."
     )
     seed: int = Field(0, ge=0, description="Seed of the splits.")
+
+    @model_validator(mode="after")
+    def _some_are_taught(self) -> Self:
+        if self.sparse.reads == "taught" and self.vae.guide_sd is None:
+            raise ValueError(
+                "the sparse heads are to read only taught latents, but none is taught; set vae.guide_sd, or let them "
+                "read all"
+            )
+        return self
 
 
 TUNED = ("sparsity", "update_interval_steps", "update_fraction")

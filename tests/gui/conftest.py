@@ -63,6 +63,26 @@ def classification(movie, simulated, config) -> Classification:
 
 
 @pytest.fixture
+def classify(viewer, simulated, movie, config, classification):
+    """Return a function that puts a classification into the viewer, as the Classify widget does."""
+
+    def classify(result=classification, settings=config):
+        from napari_cellinterp.gui.selection import join_selection
+        from napari_cellinterp.gui.session import session_of
+
+        if "cells" not in viewer.layers:
+            viewer.add_image(simulated.images, name="cells", scale=(INTERVAL_MIN, PIXEL_SIZE_UM, PIXEL_SIZE_UM))
+        session = session_of(viewer)
+        session.set_result(movie, settings, result)
+        selection = join_selection(viewer)
+        selection.layers.show_result(viewer.layers["cells"])
+        selection.leave()
+        return session
+
+    return classify
+
+
+@pytest.fixture
 def notices():
     """Return a function that gives the texts of the notifications so far."""
     from napari.utils.notifications import notification_manager

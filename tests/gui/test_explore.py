@@ -10,8 +10,6 @@ from qtpy.QtCore import Qt
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.gui import explore
 from napari_cellinterp.gui.explore import CHANGED, CLASSIFY_FIRST, CLICK_FIRST, ORIGINAL, RECONSTRUCTION, ExploreWidget
-from napari_cellinterp.gui.selection import join_selection
-from napari_cellinterp.gui.session import session_of
 from napari_cellinterp.models import latent_names
 
 pytestmark = pytest.mark.viewer
@@ -29,23 +27,6 @@ def widget(viewer):
     widget = ExploreWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Explore")
     return widget
-
-
-@pytest.fixture
-def classify(viewer, simulated, movie, config, classification):
-    """Return a function that puts a classification into the viewer, as the Classify widget does."""
-
-    def classify(result=classification, settings=config):
-        if "cells" not in viewer.layers:
-            viewer.add_image(simulated.images, name="cells", scale=(6, 0.37, 0.37))
-        session = session_of(viewer)
-        session.set_result(movie, settings, result)
-        selection = join_selection(viewer)
-        selection.layers.show_result(viewer.layers["cells"])
-        selection.leave()
-        return session
-
-    return classify
 
 
 @pytest.fixture

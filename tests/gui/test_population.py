@@ -24,8 +24,6 @@ from napari_cellinterp.gui.layers import DISAGREEMENT
 from napari_cellinterp.gui.layers import HIGHLIGHTED as HIGHLIGHTED_LAYER
 from napari_cellinterp.gui.map_page import AGREEMENT, COMPONENTS, LATENTS, SCORE, SCORES, UMAP
 from napari_cellinterp.gui.population import CLASSIFY_FIRST, PopulationWidget
-from napari_cellinterp.gui.selection import join_selection
-from napari_cellinterp.gui.session import session_of
 from napari_cellinterp.models.bundle import load_bundle, save_bundle
 from napari_cellinterp.relabelling import relabel
 from napari_cellinterp.results.outlines import Outlines, edges
@@ -46,23 +44,6 @@ def widget(viewer):
     widget = PopulationWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Population")
     return widget
-
-
-@pytest.fixture
-def classify(viewer, simulated, movie, config, classification):
-    """Return a function that puts a classification into the viewer, as the Classify widget does."""
-
-    def classify(result=classification, settings=config):
-        if "cells" not in viewer.layers:
-            viewer.add_image(simulated.images, name="cells", scale=(6, 0.37, 0.37))
-        session = session_of(viewer)
-        session.set_result(movie, settings, result)
-        selection = join_selection(viewer)
-        selection.layers.show_result(viewer.layers["cells"])
-        selection.leave()
-        return session
-
-    return classify
 
 
 @pytest.fixture

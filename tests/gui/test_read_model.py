@@ -15,7 +15,6 @@ from qtpy.QtWidgets import QApplication, QStyle
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.gui import boundary_box, network_page, nucleus_terms, read_model, response_page
 from napari_cellinterp.gui.read_model import ReadModelWidget
-from napari_cellinterp.gui.selection import join_selection
 from napari_cellinterp.gui.session import session_of
 from napari_cellinterp.models.bundle import load_bundle, save_bundle
 from napari_cellinterp.models.bundle_info import Formula, Run
@@ -79,13 +78,13 @@ def path(random_bundle, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def settings(path):
+def config(path):
     return ClassifyConfig(model=str(path), head="sparse")
 
 
 @pytest.fixture(scope="module")
-def result(movie, simulated, settings):
-    return classify_movie(movie, settings, labels=simulated.labels, tracks=simulated.tracks)
+def classification(movie, simulated, config):
+    return classify_movie(movie, config, labels=simulated.labels, tracks=simulated.tracks)
 
 
 @pytest.fixture
@@ -112,23 +111,6 @@ def open_widget(viewer, qtbot):
 @pytest.fixture
 def widget(open_widget, path):
     return open_widget(path)
-
-
-@pytest.fixture
-def classify(viewer, simulated, movie, result, settings):
-    """Return a function that puts a classification into the viewer, as the Classify widget does."""
-
-    def classify(found=result, config=settings):
-        if "cells" not in viewer.layers:
-            viewer.add_image(simulated.images, name="cells", scale=(6, 0.37, 0.37))
-        session = session_of(viewer)
-        session.set_result(movie, config, found)
-        selection = join_selection(viewer)
-        selection.layers.show_result(viewer.layers["cells"])
-        selection.leave()
-        return session
-
-    return classify
 
 
 @pytest.fixture
@@ -353,7 +335,7 @@ def test_a_head_that_reads_nothing_has_no_boundary(open_widget, random_bundle, t
     assert not box.x.isEnabled()
 
 
-def test_the_selected_nucleus_is_marked_and_held(widget, classify, qtbot, result):
+def test_the_selected_nucleus_is_marked_and_held(widget, classify, qtbot, classification):
     session = classify()
     loaded(widget, qtbot)
     go_to(widget, RESPONSE)
@@ -362,10 +344,10 @@ def test_the_selected_nucleus_is_marked_and_held(widget, classify, qtbot, result
     session.select(4)
     settled(widget, qtbot)
     stars = [line for line in box.view.figure.axes[0].lines if line.get_marker() == "*"]
-    np.testing.assert_allclose(stars[0].get_xydata()[0], result.latents[4][list(box._found.latents)], atol=1e-5)
+    np.testing.assert_allclose(stars[0].get_xydata()[0], classification.latents[4][list(box._found.latents)], atol=1e-5)
     box.hold.setChecked(True)
     mapped(widget, qtbot)
-    assert box._found.fixed == {i: pytest.approx(float(result.latents[4, i])) for i in box._found.fixed}
+    assert box._found.fixed == {i: pytest.approx(float(classification.latents[4, i])) for i in box._found.fixed}
 
 
 def test_the_formula_that_is_shown_has_a_boundary(widget, qtbot):
@@ -400,7 +382,7 @@ def test_the_slider_steps_from_short_to_accurate(widget, qtbot):
     assert str(page.expression) == "z0 - 0.5"
 
 
-def test_the_movie_follows_the_slider_and_goes_back(labelled, qtbot, result, viewer):
+def test_the_movie_follows_the_slider_and_goes_back(labelled, qtbot, classification, viewer):
     page, session = labelled.formula, labelled.session
     bundle = labelled.subject.bundle
     before = session.classification
@@ -410,15 +392,17 @@ def test_the_movie_follows_the_slider_and_goes_back(labelled, qtbot, result, vie
     assert session.classification.formula == "z0"
     page.front.slider.setValue(1)
     assert session.classification.formula == "z0 - 0.5"
-    assert session.classification.rows["state"].eq("metaphase").tolist() == (result.latents[:, 0] >= 0.5).tolist()
+    assert (
+        session.classification.rows["state"].eq("metaphase").tolist() == (classification.latents[:, 0] >= 0.5).tolist()
+    )
     shown = labelled.selection.layers.layer("states")
     np.testing.assert_array_equal(np.asarray(shown.data[0]), session.classification.paint(0))
     assert page.back.text() == "Back to the sparse network"
     page.back.click()
-    assert session.classification is result
+    assert session.classification is classification
     assert not page.live.isChecked()
     assert not page.back.isEnabled()
-    assert bundle.hash == result.bundle_hash
+    assert bundle.hash == classification.bundle_hash
 
 
 def test_unchecking_leaves_the_labels(labelled):
@@ -442,12 +426,12 @@ def test_another_widget_that_labels_takes_over(labelled):
     assert session.classification.head == "dense"
 
 
-def test_the_selected_nucleus_is_put_into_the_formula(labelled, qtbot, result):
+def test_the_selected_nucleus_is_put_into_the_formula(labelled, qtbot, classification):
     page = labelled.formula
     assert page.nucleus.words.text() == nucleus_terms.SELECT_FIRST
     labelled.session.select(3)
     settled(labelled, qtbot)
-    z0, z1 = (float(value) for value in result.latents[3, :2])
+    z0, z1 = (float(value) for value in classification.latents[3, :2])
     score = z0 - 2 * z1**2
     state = "metaphase" if score >= 0 else "interphase"
     assert written(page.nucleus.words).startswith(f"Score {score:+.3g}: {state} (metaphase where")
@@ -573,7 +557,7 @@ def test_a_formula_is_opened_though_it_is_not_on_the_front(widget):
     assert written(widget.formula.front.words).startswith("Formula 1 of 5: 1 nodes, 60.0 %")
 
 
-def test_a_head_labels_the_movie(labelled, result):
+def test_a_head_labels_the_movie(labelled, classification):
     go_to(labelled, MODELS)
     choose_model(labelled, "dense")
     labelled.models.open.click()
@@ -581,7 +565,7 @@ def test_a_head_labels_the_movie(labelled, result):
     assert "labelled by the dense network" in labelled.models.status.text()
     go_to(labelled, FORMULA)
     labelled.formula.back.click()
-    assert labelled.session.classification is result
+    assert labelled.session.classification is classification
 
 
 def test_bundles_are_added_and_read(widget, random_bundle, tmp_path, qtbot, classify):
@@ -637,8 +621,8 @@ def test_it_follows_the_classification(open_widget, classify, path, qtbot):
     assert not widget.formula.back.isVisibleTo(widget.formula)
 
 
-def test_a_model_that_is_gone_is_said(widget, classify, result, settings, qtbot, notices):
-    classify(result, settings.model_copy(update={"model": "no-such-model"}))
+def test_a_model_that_is_gone_is_said(widget, classify, classification, config, qtbot, notices):
+    classify(classification, config.model_copy(update={"model": "no-such-model"}))
     qtbot.waitUntil(lambda: "no-such-model" in widget.message.text(), timeout=TIMEOUT_MS)
     assert not widget.tabs.isVisibleTo(widget)
     assert any("no-such-model" in text for text in notices())
@@ -647,8 +631,8 @@ def test_a_model_that_is_gone_is_said(widget, classify, result, settings, qtbot,
     assert widget.tabs.isVisibleTo(widget)
 
 
-def test_a_bundle_that_changed_since_does_not_label(widget, classify, result, qtbot):
-    session = classify(replace(result, bundle_hash="1" * 64))
+def test_a_bundle_that_changed_since_does_not_label(widget, classify, classification, qtbot):
+    session = classify(replace(classification, bundle_hash="1" * 64))
     loaded(widget, qtbot)
     session.select(1)
     settled(widget, qtbot)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
-from napari_cellinterp.config import HeadConfig, RiglConfig, VaeConfig
+from napari_cellinterp.config import HeadConfig, RiglConfig, TrainingConfig, VaeConfig
 from napari_cellinterp.events import finish
+from napari_cellinterp.models.heads import read_latents
 from napari_cellinterp.training.fit import N_TURNS, encode_all, encode_turns, fit_cnn, fit_dense, fit_sparse, turned
+from napari_cellinterp.training.guides import GUIDES
 from napari_cellinterp.training.vae_training import new_vae
 
 
@@ -47,7 +50,7 @@ def test_latents_under_all_turns():
 @pytest.mark.parametrize("kind", ["dense", "cnn"])
 def test_heads_learn_and_end_ready_for_use(kind):
     pixels, state = images(64)
-    config = HeadConfig(n_epochs=12 if kind == "dense" else 6, batch=8)
+    config = HeadConfig(n_epochs=24 if kind == "dense" else 6, batch=8)
     events = []
     if kind == "dense":
         z = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
@@ -81,6 +84,27 @@ def test_heads_of_several_classes_give_a_score_each(sparse):
     scores = head(z)
     assert scores.shape == (300, 3)
     assert (scores.argmax(dim=1) == state).float().mean() > 0.9
+
+
+def test_a_sparse_head_can_be_kept_to_the_latents_that_are_taught():
+    state = torch.arange(300) % 2
+    z = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    z[:, 2] += state
+    z[:, 6] += 6 * state - 3
+    config = RiglConfig(n_epochs=20, warm_up_epochs=8, batch=16, sparsity=0.8, update_interval_steps=20)
+    read = [
+        read_latents(finish(fit_sparse(z.expand(8, 300, 8), state, config.model_copy(update={"reads": reads}))))
+        for reads in ("all", "taught")
+    ]
+    assert 6 in read[0]
+    assert 2 in read[1]
+    assert max(read[1]) < len(GUIDES)
+
+
+def test_only_latents_that_are_taught_can_be_asked_for():
+    with pytest.raises(ValidationError, match=r"none is taught; set vae\.guide_sd"):
+        TrainingConfig(sparse=RiglConfig(reads="taught"))
+    assert TrainingConfig(sparse=RiglConfig(reads="taught"), vae=VaeConfig(guide_sd=0.1)).sparse.reads == "taught"
 
 
 def test_interphase_can_count_more():

@@ -21,7 +21,7 @@ from napari_cellinterp.training import vae_training
 from napari_cellinterp.training.fit import N_TURNS, turned
 from napari_cellinterp.training.guides import outlines
 from napari_cellinterp.training.stream import StoredCrops
-from napari_cellinterp.training.vae_training import fit_vae, learning_rate, new_vae, turned_each
+from napari_cellinterp.training.vae_training import fit_vae, new_vae, turned_each
 
 TERMS = ("reconstruction", "mutual_information", "total_correlation", "dimension_wise_kl", "guidance")
 CONFIG = VaeConfig(n_images=4 * 24, batch=4, n_latents=4, device="cpu", checkpoint_steps=7)
@@ -118,24 +118,6 @@ def test_each_image_is_turned_as_it_should():
     expected = torch.cat([turned(image[None], turn) for image, turn in zip(x, turns, strict=True)])
     assert torch.equal(turned_each(x, turns), expected)
     assert set(turns) == set(range(N_TURNS))
-
-
-@pytest.mark.parametrize("n_steps", [40, 100, 737])
-def test_learning_rate_is_that_of_one_cycle(n_steps):
-    optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.01, n_steps, pct_start=0.05, cycle_momentum=False)
-    for step in range(1, n_steps + 1):
-        assert learning_rate(step, n_steps, 0.01) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-9)
-        optimiser.step()
-        if step < n_steps:
-            schedule.step()
-
-
-@pytest.mark.parametrize("n_steps", [1, 2, 3])
-def test_learning_rate_of_a_short_run(n_steps):
-    rates = [learning_rate(step, n_steps, 0.01) for step in range(1, n_steps + 1)]
-    assert rates[0] == 0.01
-    assert all(0 < rate <= 0.01 for rate in rates)
 
 
 @pytest.mark.parametrize("stop_at", [10, 20])

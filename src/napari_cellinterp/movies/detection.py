@@ -42,11 +42,14 @@ class Nuclei:
         Label images.
     diameters_px : (n,) float64
         Diameters of the nuclei that tell the scale; empty where there are no masks.
+    is_disk : (n_rows,) bool
+        Rows of the table for which no nucleus was found: their mask is a disk, and says nothing of their shape.
     """
 
     tracks: TrackTable
     masks: FrameMasks
     diameters_px: NDArray[np.float64]
+    is_disk: NDArray[np.bool_]
 
 
 def _search_diameter(movie: Movie, config: ClassifyConfig) -> float | None:
@@ -95,14 +98,18 @@ def detect(movie: Movie, given: GivenMasks | None, config: ClassifyConfig) -> Jo
     yield from _warn_of_empty(movie, empty, config)
     diameters = _whole(rows, movie)
     if given is not None and config.labels_are_tracks:
-        return Nuclei(TrackTable.from_rows(rows.assign(track_id=rows["label"])), given, diameters)
+        return _without_disks(TrackTable.from_rows(rows.assign(track_id=rows["label"])), given, diameters)
     unlinked = TrackTable.from_rows(rows.assign(track_id=np.arange(1, len(rows) + 1)))
     # A nucleus that the image's edge cuts isn't small for being condensed.
     area = np.where(_is_whole(rows, movie), rows["area_px"], np.iinfo(np.int64).max)
     table = link(unlinked, config.linking, float(np.median(diameters)), area)
     yield TracksLinked(table.n_tracks, _n_divisions(table))
     masks: FrameMasks = given or found  # type: ignore[assignment]
-    return Nuclei(table, masks, diameters)
+    return _without_disks(table, masks, diameters)
+
+
+def _without_disks(table: TrackTable, masks: FrameMasks, diameters_px: NDArray[np.float64]) -> Nuclei:
+    return Nuclei(table, masks, diameters_px, np.zeros(len(table), bool))
 
 
 def _n_divisions(table: TrackTable) -> int:
@@ -177,8 +184,8 @@ def claim(movie: Movie, given: GivenMasks | None, tracks: TrackTable, config: Cl
         yield FrameSearched(t + 1, movie.n_frames, len(nuclei))
     measured = pd.concat(parts, ignore_index=True)
     diameters = _whole(measured, movie) if len(measured) else np.empty(0)
-    table, masks = _claimed(TrackTable(rows), given or found, _disk_diameter(config, diameters))
-    return Nuclei(table, masks, diameters)
+    table, masks, is_disk = _claimed(TrackTable(rows), given or found, _disk_diameter(config, diameters))
+    return Nuclei(table, masks, diameters, is_disk)
 
 
 def _disk_diameter(config: ClassifyConfig, diameters: NDArray[np.float64]) -> float:
@@ -186,11 +193,15 @@ def _disk_diameter(config: ClassifyConfig, diameters: NDArray[np.float64]) -> fl
     return config.scale.nucleus_diameter_px or (float(np.median(diameters)) if len(diameters) else 1.0)
 
 
-def _claimed(points: TrackTable, nuclei: FrameMasks, diameter_px: float) -> tuple[TrackTable, FoundMasks]:
-    masks = FoundMasks(nuclei.shape)
+def _claimed(
+    points: TrackTable, nuclei: FrameMasks, diameter_px: float
+) -> tuple[TrackTable, FoundMasks, NDArray[np.bool_]]:
+    masks, is_disk = FoundMasks(nuclei.shape), np.zeros(len(points), bool)
     y, x = points.rows["y"].to_numpy(), points.rows["x"].to_numpy()
     ids = np.zeros(len(points), np.int64)
     for t, rows in points.frames():
-        labels, ids[rows] = claim_nuclei(nuclei.frame(t), y[rows], x[rows], diameter_px)
+        there = nuclei.frame(t)
+        labels, ids[rows] = claim_nuclei(there, y[rows], x[rows], diameter_px)
+        is_disk[rows] = ids[rows] > there.max()
         masks.set_frame(t, labels)
-    return TrackTable.from_rows(points.rows.assign(label=ids)), masks
+    return TrackTable.from_rows(points.rows.assign(label=ids)), masks, is_disk

@@ -16,7 +16,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.models.heads import Cnn, MaskedLinear, NetworkHead
 from napari_cellinterp.models.latent_names import ACTIVE_KL
+from napari_cellinterp.training.guides import GUIDES
 from napari_cellinterp.training.rigl import Rigl
+from napari_cellinterp.training.schedule import learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,10 +87,14 @@ def _fit(
 ) -> Iterator[Event]:
     rng = np.random.default_rng(config.seed)
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+    n_steps, step = config.n_epochs * max(1, len(state) // config.batch), 0
     for epoch in range(1, config.n_epochs + 1):
         model.train()
         total, n_batches = 0.0, 0
         for rows in _batches(len(state), config.batch, rng):
+            step += 1
+            if rigl is None:  # a network that is pruned needs the full rate to make up for the weights that go
+                optimiser.param_groups[0]["lr"] = learning_rate(step, n_steps, config.learning_rate)
             scores = model(batch_of(rows, int(rng.integers(N_TURNS))))
             loss = _score_loss(scores, state[rows], config.interphase_weight)
             optimiser.zero_grad(set_to_none=True)
@@ -128,15 +134,23 @@ def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_clas
     """
     torch.manual_seed(config.seed)
     head = NetworkHead(turned_latents.shape[2], n_scores_of(n_classes), sparse=True)
-    first, active = head.linear_layers()[0], turned_latents.var(dim=(0, 1)) >= MIN_VARIANCE
-    if active.any():
-        assert isinstance(first, MaskedLinear)
-        first.mask *= active
+    first = head.linear_layers()[0]
+    assert isinstance(first, MaskedLinear)
+    first.mask *= _readable(turned_latents, config)
     steps_per_epoch = max(1, len(state) // config.batch)
     rigl = Rigl(head.linear_layers(), config, steps_per_epoch)
     yield from _fit("sparse", head, lambda rows, turn: turned_latents[turn, rows], state, config, rigl)
     rigl.prune(torch.nn.functional.mish)
     return head
+
+
+def _readable(turned_latents: Tensor, config: RiglConfig) -> Tensor:
+    """Which latents a sparse head may read, (n_latents,) bool."""
+    readable = torch.ones(turned_latents.shape[2], dtype=torch.bool)
+    if config.reads == "taught":
+        readable[len(GUIDES) :] = False
+    varying = readable & (turned_latents.var(dim=(0, 1)) >= MIN_VARIANCE)
+    return varying if varying.any() else readable
 
 
 def fit_cnn(images: NDArray[np.uint8], state: Tensor, config: HeadConfig, n_classes: int = 2) -> Job[Cnn]:

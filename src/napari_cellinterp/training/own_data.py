@@ -213,8 +213,11 @@ def _from_movie(path: Path, tracks: Path, labels: Path | None, config: ClassifyC
     state = states.reindex(keys)["state"].fillna("").to_numpy(str)
     track = _tracks(path, rows["track_id"].astype(str).to_numpy(str))
     frame, ids = (rows[name].to_numpy() for name in ("frame", "label"))
-    outline = [outlines(nuclei.masks.frame(int(t)), ids[frame == t], scale.zoom) for t in np.unique(frame)]
-    return OwnCrops(Patches.concatenate(parts), state, track, np.concatenate(outline))
+    outline = np.concatenate(
+        [outlines(nuclei.masks.frame(int(t)), ids[frame == t], scale.zoom) for t in np.unique(frame)]
+    )
+    outline[nuclei.is_disk] = np.nan
+    return OwnCrops(Patches.concatenate(parts), state, track, outline)
 
 
 def prepared(own: OwnCrops, classes: Sequence[str] | None, config: TrainingConfig) -> TrainingData:

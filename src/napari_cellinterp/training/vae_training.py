@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import closing
 from functools import partial
@@ -20,6 +19,7 @@ from napari_cellinterp.training.checkpoint import Checkpoint
 from napari_cellinterp.training.devices import on_each_device, open_fabric
 from napari_cellinterp.training.fit import N_TURNS, turned
 from napari_cellinterp.training.guides import guide_error, turned_outlines
+from napari_cellinterp.training.schedule import learning_rate
 from napari_cellinterp.training.stream import NOISE, TURNS, Draw
 from napari_cellinterp.training.tcvae_loss import TcvaeLoss, decompose, pixel_weights, reconstruction_error
 
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 REPORT_STEPS = 100
 PROGRESS_STEPS = 10
 """Steps between signs of life, at which a job can be cancelled."""
-
-RISING_SHARE = 0.05
-"""Share of the steps in which the learning rate rises."""
 
 
 def new_vae(config: VaeConfig) -> tuple[Encoder, Decoder]:
@@ -217,19 +214,6 @@ def _not_finite(x: Tensor, total: float, step: int, rate: float) -> TrainingErro
     if not x.isfinite().all():
         advice = "Crops of this step hold values that aren't finite: clean them first."
     return TrainingError(f"The loss became {total} in step {step}, at a learning rate of {rate:.2g}.", advice)
-
-
-def learning_rate(step: int, n_steps: int, largest: float) -> float:
-    """Return the learning rate of a step from 1 to n_steps: a rise from 1/25, then a fall to nearly zero, by cosines.
-
-    Smith & Topin 2019 ("super-convergence"), as torch's ``OneCycleLR`` has it, without its change of Adam's betas.
-    """
-    done, peak = step - 1, max(0.0, RISING_SHARE * n_steps - 1)
-    if done < peak:
-        start, end, share = largest / 25, largest, done / peak
-    else:
-        start, end, share = largest, largest / 25e4, (done - peak) / max(1.0, n_steps - 1 - peak)
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
 def _prepared(batch: Batch, draw: Draw, step: int, config: VaeConfig) -> tuple[Tensor, Tensor, Tensor]:
