@@ -295,6 +295,7 @@ def score_nuclei(
     blocks = crop_blocks(movie, tracks, channels, zoom)
     n_threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(1)  # cropping too: torch's threads would take the cores that encode
         # Several blocks side by side, each on one core: faster than one block whose layers wait for all cores.
         for frame, table, codes in in_threads(score, blocks, n_threads, partial(torch.set_num_threads, 1)):
             tables.append(table)
