@@ -31,6 +31,7 @@ from napari_cellinterp.events import (
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import find_bundle, read_info
 from napari_cellinterp.models.classifier import Classifier
+from napari_cellinterp.models.cores import on_one_core
 from napari_cellinterp.models.novelty import FLAGS
 from napari_cellinterp.movies.crops import BLOCK, crop_blocks, in_threads
 from napari_cellinterp.movies.detection import claim, detect
@@ -294,15 +295,13 @@ def score_nuclei(
     latents: list[NDArray[np.float32]] = []
     blocks = crop_blocks(movie, tracks, channels, zoom)
     n_threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)  # cropping too: torch's threads would take the cores that encode
-        # Several blocks side by side, each on one core: faster than one block whose layers wait for all cores.
+    # Several blocks side by side, each on one core: faster than one block whose layers wait for all cores. This thread
+    # crops, and torch's helpers would take the cores that encode.
+    with on_one_core():
         for frame, table, codes in in_threads(score, blocks, n_threads, partial(torch.set_num_threads, 1)):
             tables.append(table)
             latents.append(codes)
             yield FrameClassified(frame + 1, movie.n_frames, len(table))
-    finally:
-        torch.set_num_threads(n_threads)
     return pd.concat(tables, ignore_index=True), np.concatenate(latents)
 
 

@@ -120,8 +120,10 @@ class Exploration:
     def decoded(self) -> Traversal:
         """Decode the latents as they are now, and score them by all heads: a traversal of one point."""
         from napari_cellinterp.explain.traversal import decode
+        from napari_cellinterp.models.cores import on_one_core
 
-        return decode(self.bundle, self._latents[None])
+        with on_one_core():  # the others draw; sharing one image among threads takes longer than decoding it
+            return decode(self.bundle, self._latents[None])
 
     def _show(self, latents: Array) -> None:
         if (latents != self._latents).any():
