@@ -18,7 +18,7 @@ import tifffile
 import torch
 from validate import figures as real_figures
 
-from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
+from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
 from napari_cellinterp.events import EpochFinished, finish
 from napari_cellinterp.models.bundle import save_bundle
 from napari_cellinterp.models.bundle_info import DataSource, Figure
@@ -73,10 +73,11 @@ BINARY = TrainingConfig(
         device="cpu",
     ),
     dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
-    cnn=HeadConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT),
+    cnn=CnnConfig(n_epochs=16, interphase_weight=CNN_INTERPHASE_WEIGHT),
     sparse=RiglConfig(
         interphase_weight=INTERPHASE_WEIGHT,
         scaled="density",
+        reads="taught",
         sparsity=0.955,
         prune_epochs=50,
         update_interval_steps=50,
@@ -94,8 +95,10 @@ PHASES = BINARY.model_copy(
             "is mostly taken for a state of mitosis."
         ),
         "dense": HeadConfig(n_epochs=30, interphase_weight=PHASES_INTERPHASE_WEIGHT),
-        "cnn": HeadConfig(n_epochs=12, interphase_weight=PHASES_INTERPHASE_WEIGHT),
-        "sparse": BINARY.sparse.model_copy(update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.9}),
+        "cnn": CnnConfig(n_epochs=12, interphase_weight=PHASES_INTERPHASE_WEIGHT),
+        "sparse": BINARY.sparse.model_copy(
+            update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.9, "reads": "all"}
+        ),
         "symbolic": SymbolicConfig(engine="operon", n_generations=20, population=400, n_crops=2500),
         "n_runs": 3,
     }

@@ -46,14 +46,14 @@ def tiny_bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny_config(**changes: object) -> TrainingConfig:
     """Settings that train a whole bundle in seconds."""
-    from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
+    from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
 
     settings: dict[str, object] = {
         "name": "tiny",
         "description": "Trained in seconds, for trying things out; don't believe it.",
         "vae": VaeConfig(n_images=4_000, batch=32, learning_rate=2e-3),
         "dense": HeadConfig(n_epochs=6, batch=32),
-        "cnn": HeadConfig(n_epochs=6, batch=32),
+        "cnn": CnnConfig(n_epochs=6, batch=32),
         "sparse": RiglConfig(n_epochs=15, warm_up_epochs=8, batch=32, update_interval_steps=10),
         "symbolic": SymbolicConfig(engine="operon", n_generations=5, population=50, max_size=12),
         "n_runs": 1,

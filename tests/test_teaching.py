@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from napari_cellinterp.config import (
     ClassifyConfig,
+    CnnConfig,
     HeadConfig,
     RiglConfig,
     ScaleConfig,
@@ -32,7 +33,7 @@ from napari_cellinterp.workflows import classify_patches
 SHORT = TrainingConfig(
     name="mine",
     dense=HeadConfig(n_epochs=4, batch=16),
-    cnn=HeadConfig(n_epochs=2, batch=16),
+    cnn=CnnConfig(n_epochs=2, batch=16),
     sparse=RiglConfig(n_epochs=10, warm_up_epochs=5, batch=16, update_interval_steps=5),
     symbolic=SymbolicConfig(engine="operon", n_generations=2, population=30, max_size=8, n_crops=60),
     n_runs=1,

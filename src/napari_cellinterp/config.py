@@ -200,7 +200,7 @@ class WeightedConfig(Config):
 
 
 class HeadConfig(WeightedConfig):
-    """Training of a dense head or a CNN (Soelistyo & Lowe, appendix B.2)."""
+    """Training of a dense head (Soelistyo & Lowe, appendix B.2)."""
 
     n_epochs: int = Field(60, ge=1, description="Passes over the training crops.")
     batch: int = Field(64, ge=2, description="Crops in a step.")
@@ -209,6 +209,14 @@ class HeadConfig(WeightedConfig):
     )
     dropout: float = Field(0.3, ge=0, lt=1, description="Share of units that are switched off in a step.")
     seed: int = Field(0, description="Seed of all that is random.")
+
+
+class CnnConfig(HeadConfig):
+    """Training of a CNN (Soelistyo & Lowe, appendix B.2)."""
+
+    max_shift_px: int = Field(
+        2, ge=0, le=16, description="Crops are moved by up to so many pixels, at random, each time anew."
+    )
 
 
 class RiglConfig(WeightedConfig):
@@ -278,7 +286,7 @@ class TrainingConfig(Config):
     licence: str = Field("not stated", description="Licence of the bundle.")
     vae: VaeConfig = Field(default_factory=VaeConfig)
     dense: HeadConfig = Field(default_factory=HeadConfig)
-    cnn: HeadConfig = Field(default_factory=HeadConfig)
+    cnn: CnnConfig = Field(default_factory=CnnConfig)
     sparse: RiglConfig = Field(default_factory=RiglConfig)
     symbolic: SymbolicConfig = Field(default_factory=SymbolicConfig)
     n_runs: int = Field(10, ge=1, le=100, description="Models of each scheme; of formulas, so many of each loss.")

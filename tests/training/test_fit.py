@@ -7,10 +7,20 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from napari_cellinterp.config import HeadConfig, RiglConfig, TrainingConfig, VaeConfig
+from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig, TrainingConfig, VaeConfig
 from napari_cellinterp.events import finish
-from napari_cellinterp.models.heads import read_latents
-from napari_cellinterp.training.fit import N_TURNS, encode_all, encode_turns, fit_cnn, fit_dense, fit_sparse, turned
+from napari_cellinterp.models.heads import Cnn, read_latents
+from napari_cellinterp.training.fit import (
+    N_TURNS,
+    encode_all,
+    encode_turns,
+    fit_cnn,
+    fit_dense,
+    fit_sparse,
+    moved_each,
+    turned,
+    turned_each,
+)
 from napari_cellinterp.training.guides import GUIDES
 from napari_cellinterp.training.vae_training import new_vae
 
@@ -35,6 +45,36 @@ def test_the_eight_turns_are_those_of_a_square():
     assert {tuple(turned(turned(x, 5), turn).flatten().tolist()) for turn in range(N_TURNS)} == seen
 
 
+def test_each_image_is_turned_as_it_should():
+    x = torch.arange(2 * 10 * 9, dtype=torch.uint8).reshape(10, 2, 3, 3)
+    turns = np.array([0, 7, 3, 3, 1, 2, 6, 5, 4, 0])
+    expected = torch.cat([turned(image[None], turn) for image, turn in zip(x, turns, strict=True)])
+    assert torch.equal(turned_each(x, turns), expected)
+    assert set(turns) == set(range(N_TURNS))
+
+
+def test_each_image_is_moved_as_it_should():
+    image = np.arange(2 * 16, dtype=np.uint8).reshape(1, 2, 4, 4)
+    still, moved, far = moved_each(np.repeat(image, 3, axis=0), np.array([[0, 0], [1, -2], [-9, 0]]))
+    np.testing.assert_array_equal(still, image[0])
+    np.testing.assert_array_equal(moved, image[0][:, [1, 2, 3, 3]][:, :, [0, 0, 0, 1]])
+    np.testing.assert_array_equal(far, image[0][:, [0, 0, 0, 0]])
+
+
+def test_a_cnn_sees_each_crop_turned_and_moved_anew(monkeypatch):
+    pixels, state = images(16)
+    seen, forward = [], Cnn.forward
+
+    def watched(self: Cnn, x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.flatten(1))
+        return forward(self, x)
+
+    monkeypatch.setattr(Cnn, "forward", watched)
+    finish(fit_cnn(pixels, state, CnnConfig(n_epochs=2, batch=16, max_shift_px=3)))
+    assert len(seen) == 2
+    assert (torch.cdist(*seen) > 0).all()  # in no order are they the same crops
+
+
 def test_latents_under_all_turns():
     encoder, _ = new_vae(VaeConfig())
     pixels = images(5)[0]
@@ -50,7 +90,7 @@ def test_latents_under_all_turns():
 @pytest.mark.parametrize("kind", ["dense", "cnn"])
 def test_heads_learn_and_end_ready_for_use(kind):
     pixels, state = images(64)
-    config = HeadConfig(n_epochs=24 if kind == "dense" else 6, batch=8)
+    config = HeadConfig(n_epochs=24, batch=8) if kind == "dense" else CnnConfig(n_epochs=16, batch=8)
     events = []
     if kind == "dense":
         z = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))

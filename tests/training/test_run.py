@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
+from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
 from napari_cellinterp.errors import OutputError, TrainingError
 from napari_cellinterp.events import finish
 from napari_cellinterp.movies.patches import STATISTICS, Patches, normalise
@@ -34,7 +34,7 @@ CONFIG = TrainingConfig(
     name="blobs",
     vae=VaeConfig(n_images=4 * 12, batch=4, n_latents=4, device="cpu", checkpoint_steps=5),
     dense=HeadConfig(n_epochs=2, batch=16),
-    cnn=HeadConfig(n_epochs=1, batch=16),
+    cnn=CnnConfig(n_epochs=1, batch=16),
     sparse=RiglConfig(n_epochs=4, warm_up_epochs=2, batch=16, update_interval_steps=2, sparsity=0.8),
     symbolic=SymbolicConfig(engine="operon", n_generations=2, population=30, max_size=8, n_crops=40),
     n_runs=2,

@@ -18,10 +18,9 @@ from napari_cellinterp.config import VaeConfig
 from napari_cellinterp.errors import OutputError, TrainingError
 from napari_cellinterp.events import EpochFinished, Progressed, finish
 from napari_cellinterp.training import vae_training
-from napari_cellinterp.training.fit import N_TURNS, turned
 from napari_cellinterp.training.guides import outlines
 from napari_cellinterp.training.stream import StoredCrops
-from napari_cellinterp.training.vae_training import fit_vae, new_vae, turned_each
+from napari_cellinterp.training.vae_training import fit_vae, new_vae
 
 TERMS = ("reconstruction", "mutual_information", "total_correlation", "dimension_wise_kl", "guidance")
 CONFIG = VaeConfig(n_images=4 * 24, batch=4, n_latents=4, device="cpu", checkpoint_steps=7)
@@ -110,14 +109,6 @@ def test_it_repeats_itself_by_its_seed(uninterrupted):
 
 def test_bytes_and_numbers_train_alike(uninterrupted):
     assert_same_bits(trained(crops=blobs(dtype=np.float32)), uninterrupted)
-
-
-def test_each_image_is_turned_as_it_should():
-    x = torch.arange(2 * 10 * 9, dtype=torch.uint8).reshape(10, 2, 3, 3)
-    turns = np.array([0, 7, 3, 3, 1, 2, 6, 5, 4, 0])
-    expected = torch.cat([turned(image[None], turn) for image, turn in zip(x, turns, strict=True)])
-    assert torch.equal(turned_each(x, turns), expected)
-    assert set(turns) == set(range(N_TURNS))
 
 
 @pytest.mark.parametrize("stop_at", [10, 20])

@@ -6,6 +6,7 @@ Two classes share one score, the second class's where it is >= 0; more have one 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_cellinterp.config import HeadConfig, RiglConfig
+    from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig
     from napari_cellinterp.events import Event, Job
     from napari_cellinterp.models.vae import Encoder
 
@@ -40,6 +41,25 @@ def turned(x: Tensor, turn: int) -> Tensor:
     """Return images (n, n_channels, h, w) under one of the eight flips and quarter turns."""
     x = torch.rot90(x, turn % 4, dims=(2, 3))
     return x.flip(3) if turn >= 4 else x
+
+
+def turned_each(images: Tensor, turns: NDArray[np.int64]) -> Tensor:
+    """Return images (n, n_channels, h, h), each under its own of the eight flips and quarter turns, ``turns`` (n,)."""
+    found, of = torch.empty_like(images), torch.from_numpy(turns)
+    for turn in range(N_TURNS):
+        rows = of == turn
+        found[rows] = turned(images[rows], turn)
+    return found
+
+
+def moved_each(images: NDArray[np.uint8], shifts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return images (n, n_channels, h, w), each moved up and left by its own ``shifts`` (n, 2); edges are repeated."""
+    n, n_channels, height, width = images.shape
+    y = (np.arange(height) + shifts[:, :1]).clip(0, height - 1)
+    x = (np.arange(width) + shifts[:, 1:]).clip(0, width - 1)
+    image, channel = np.arange(n)[:, None, None, None], np.arange(n_channels)[:, None, None]
+    found: NDArray[np.uint8] = images[image, channel, y[:, None, :, None], x[:, None, None, :]]
+    return found
 
 
 @torch.no_grad()
@@ -80,7 +100,7 @@ def _score_loss(scores: Tensor, state: Tensor, interphase_weight: float) -> Tens
 def _fit(
     name: str,
     model: nn.Module,
-    batch_of: Callable[[Tensor, int], Tensor],
+    batch_of: Callable[[Tensor, np.random.Generator], Tensor],
     state: Tensor,
     config: HeadConfig | RiglConfig,
     rigl: Rigl | None = None,
@@ -95,7 +115,7 @@ def _fit(
             step += 1
             if rigl is None:  # a network that is pruned needs the full rate to make up for the weights that go
                 optimiser.param_groups[0]["lr"] = learning_rate(step, n_steps, config.learning_rate)
-            scores = model(batch_of(rows, int(rng.integers(N_TURNS))))
+            scores = model(batch_of(rows, rng))
             loss = _score_loss(scores, state[rows], config.interphase_weight)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -122,7 +142,7 @@ def fit_dense(turned_latents: Tensor, state: Tensor, config: HeadConfig, n_class
     """
     torch.manual_seed(config.seed)
     head = NetworkHead(turned_latents.shape[2], n_scores_of(n_classes), dropout=config.dropout)
-    yield from _fit("dense", head, lambda rows, turn: turned_latents[turn, rows], state, config)
+    yield from _fit("dense", head, partial(_latents_of, turned_latents), state, config)
     return head
 
 
@@ -139,9 +159,13 @@ def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_clas
     first.mask *= _readable(turned_latents, config)
     steps_per_epoch = max(1, len(state) // config.batch)
     rigl = Rigl(head.linear_layers(), config, steps_per_epoch)
-    yield from _fit("sparse", head, lambda rows, turn: turned_latents[turn, rows], state, config, rigl)
+    yield from _fit("sparse", head, partial(_latents_of, turned_latents), state, config, rigl)
     rigl.prune(torch.nn.functional.mish)
     return head
+
+
+def _latents_of(turned_latents: Tensor, rows: Tensor, rng: np.random.Generator) -> Tensor:
+    return turned_latents[int(rng.integers(N_TURNS)), rows]
 
 
 def _readable(turned_latents: Tensor, config: RiglConfig) -> Tensor:
@@ -153,8 +177,8 @@ def _readable(turned_latents: Tensor, config: RiglConfig) -> Tensor:
     return varying if varying.any() else readable
 
 
-def fit_cnn(images: NDArray[np.uint8], state: Tensor, config: HeadConfig, n_classes: int = 2) -> Job[Cnn]:
-    """Train a CNN on patches (scheme 1).
+def fit_cnn(images: NDArray[np.uint8], state: Tensor, config: CnnConfig, n_classes: int = 2) -> Job[Cnn]:
+    """Train a CNN on patches (scheme 1); each time a patch comes, it is turned and moved anew.
 
     Parameters
     ----------
@@ -162,7 +186,7 @@ def fit_cnn(images: NDArray[np.uint8], state: Tensor, config: HeadConfig, n_clas
         Normalised patches times 255.
     state : (n,) int64 Tensor
         Class of each crop, from 0; of two classes, interphase and metaphase.
-    config : HeadConfig
+    config : CnnConfig
         Settings.
     n_classes : int
         How many classes there are.
@@ -171,9 +195,11 @@ def fit_cnn(images: NDArray[np.uint8], state: Tensor, config: HeadConfig, n_clas
     model = Cnn(images.shape[1], n_scores_of(n_classes), dropout=config.dropout)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def batch_of(rows: Tensor, turn: int) -> Tensor:
-        x = turned(torch.from_numpy(images[rows.numpy()]).float() / 255, turn)
-        return x.contiguous(memory_format=torch.channels_last)
+    def batch_of(rows: Tensor, rng: np.random.Generator) -> Tensor:
+        reach = config.max_shift_px
+        moved = moved_each(images[rows.numpy()], rng.integers(-reach, reach + 1, (len(rows), 2)))
+        x = turned_each(torch.from_numpy(moved), rng.integers(0, N_TURNS, len(rows)))
+        return (x.float() / 255).contiguous(memory_format=torch.channels_last)
 
     yield from _fit("cnn", model, batch_of, state, config)
     return model

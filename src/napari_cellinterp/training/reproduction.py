@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
+from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.models.latent_names import active_latents
 from napari_cellinterp.training.benchmark import frozen, hashes, labelled_sets, settings, unlabelled_scene
@@ -49,7 +49,7 @@ CONFIG = TrainingConfig(
         device="cpu",
     ),
     dense=HeadConfig(n_epochs=100),
-    cnn=HeadConfig(n_epochs=32),
+    cnn=CnnConfig(n_epochs=100),
     sparse=RiglConfig(
         scaled="density",
         reads="taught",
@@ -69,7 +69,7 @@ QUICK = TrainingConfig(
     name="benchmark-quick",
     vae=VaeConfig(n_images=6_000, batch=32, learning_rate=2e-3, beta=2, pixel_sd=0.7, centre_radius_px=10.5),
     dense=HeadConfig(n_epochs=10),
-    cnn=HeadConfig(n_epochs=4, batch=16),
+    cnn=CnnConfig(n_epochs=4, batch=16),
     sparse=RiglConfig(n_epochs=30, warm_up_epochs=10, update_interval_steps=20, learning_rate=5e-3),
     symbolic=SymbolicConfig(engine="operon", n_crops=500, n_generations=4, population=100),
     n_runs=2,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from napari_cellinterp.config import HeadConfig, RiglConfig, SymbolicConfig
+from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig, SymbolicConfig
 from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.models.heads import read_latents
 from napari_cellinterp.training.assessment import scores_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-SeededConfig = TypeVar("SeededConfig", HeadConfig, RiglConfig, SymbolicConfig)
+SeededConfig = TypeVar("SeededConfig", CnnConfig, HeadConfig, RiglConfig, SymbolicConfig)
 
 TARGETS = ("hinge", "squared")
 """Losses that formulas are searched with: so many runs of each (Soelistyo & Lowe, appendix B.4)."""

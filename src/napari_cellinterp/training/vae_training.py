@@ -17,7 +17,7 @@ from napari_cellinterp.models.vae import Decoder, Encoder
 from napari_cellinterp.results.files import check_writable
 from napari_cellinterp.training.checkpoint import Checkpoint
 from napari_cellinterp.training.devices import on_each_device, open_fabric
-from napari_cellinterp.training.fit import N_TURNS, turned
+from napari_cellinterp.training.fit import N_TURNS, turned_each
 from napari_cellinterp.training.guides import guide_error, turned_outlines
 from napari_cellinterp.training.schedule import learning_rate
 from napari_cellinterp.training.stream import NOISE, TURNS, Draw
@@ -225,15 +225,6 @@ def _prepared(batch: Batch, draw: Draw, step: int, config: VaeConfig) -> tuple[T
     noise = torch.randn(n, config.n_latents, generator=generator)
     outline = turned_outlines(torch.from_numpy(batch.outline), torch.from_numpy(turns))
     return turned_each(torch.from_numpy(batch.images), turns), noise, outline
-
-
-def turned_each(images: Tensor, turns: NDArray[np.int64]) -> Tensor:
-    """Return images (n, n_channels, h, h), each under its own of the eight flips and quarter turns, ``turns`` (n,)."""
-    found, of = torch.empty_like(images), torch.from_numpy(turns)
-    for turn in range(N_TURNS):
-        rows = of == turn
-        found[rows] = turned(images[rows], turn)
-    return found
 
 
 class _Pace:
