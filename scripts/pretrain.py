@@ -73,11 +73,10 @@ BINARY = TrainingConfig(
         device="cpu",
     ),
     dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
-    cnn=CnnConfig(n_epochs=16, interphase_weight=CNN_INTERPHASE_WEIGHT),
+    cnn=CnnConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT),
     sparse=RiglConfig(
         interphase_weight=INTERPHASE_WEIGHT,
         scaled="density",
-        reads="taught",
         sparsity=0.955,
         prune_epochs=50,
         update_interval_steps=50,
@@ -96,9 +95,7 @@ PHASES = BINARY.model_copy(
         ),
         "dense": HeadConfig(n_epochs=30, interphase_weight=PHASES_INTERPHASE_WEIGHT),
         "cnn": CnnConfig(n_epochs=12, interphase_weight=PHASES_INTERPHASE_WEIGHT),
-        "sparse": BINARY.sparse.model_copy(
-            update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.9, "reads": "all"}
-        ),
+        "sparse": BINARY.sparse.model_copy(update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.9}),
         "symbolic": SymbolicConfig(engine="operon", n_generations=20, population=400, n_crops=2500),
         "n_runs": 3,
     }
