@@ -293,8 +293,9 @@ def score_nuclei(
 
     tables: list[pd.DataFrame] = []
     latents: list[NDArray[np.float32]] = []
-    blocks = crop_blocks(movie, tracks, channels, zoom)
     n_threads = torch.get_num_threads()
+    # one that is being filled, one that waits, and one a thread
+    blocks = crop_blocks(movie, tracks, channels, zoom, n_rooms=n_threads + 2)
     # Several blocks side by side, each on one core: faster than one block whose layers wait for all cores. This thread
     # crops, and torch's helpers would take the cores that encode.
     with on_one_core():

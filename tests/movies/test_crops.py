@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import zipfile
@@ -41,6 +42,24 @@ def test_blocks_hold_all_crops_in_the_order_of_the_table(monkeypatch, block):
     assert all(size == block for size in sizes[:-1])
     assert 0 < sizes[-1] <= block
     assert [frame for frame, _ in blocks] == [table.rows["frame"].iloc[end - 1] for end in np.cumsum(sizes)]
+
+
+@pytest.mark.parametrize("n_rooms", [1, 2, 9])
+def test_rooms_are_filled_in_turns(monkeypatch, n_rooms):
+    monkeypatch.setattr(crops_module, "BLOCK", 4)
+    movie = movie_from_array(np.random.default_rng(1).random((3, 80, 90)))
+    rows = pd.DataFrame(
+        {"track_id": range(1, 19), "frame": np.repeat([0, 1, 2], 6), "y": 40.0, "x": np.arange(20, 56, 2)}
+    )
+    table = TrackTable.from_rows(rows)
+    kept = [patches for _, patches in crop_blocks(movie, table, range(1), 1.0)]
+    seen = []
+    for (_, patches), expected in zip(crop_blocks(movie, table, range(1), 1.0, n_rooms), kept, strict=True):
+        np.testing.assert_array_equal(patches.x, expected.x)
+        seen.append(patches.x)
+    assert len(seen) == 5
+    for i, j in itertools.combinations(range(5), 2):
+        assert np.shares_memory(seen[i], seen[j]) == ((j - i) % n_rooms == 0)
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])

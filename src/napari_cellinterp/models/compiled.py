@@ -45,7 +45,13 @@ class CompiledEncoder:
         import openvino
 
         # Each stream is one core that works on a batch of its own.
-        options = {"NUM_STREAMS": n_threads, "INFERENCE_NUM_THREADS": n_threads, "ENABLE_CPU_PINNING": False}
+        options = {
+            "NUM_STREAMS": n_threads,
+            "INFERENCE_NUM_THREADS": n_threads,
+            "ENABLE_CPU_PINNING": False,
+            # else processors that have bfloat16 units round to three digits: other scores than on other machines
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
         self._n_channels, self._n_latents = encoder.n_channels, encoder.n_latents
         self._compiled = openvino.Core().compile_model(_graph(encoder), "CPU", options)
         self._of_thread = local()

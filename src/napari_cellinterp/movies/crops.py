@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,8 +29,24 @@ BLOCK = 512
 """Crops that are classified at a time."""
 
 
-def crop_blocks(movie: Movie, tracks: TrackTable, channels: range, zoom: float) -> Iterator[tuple[int, Patches]]:
+def crop_blocks(
+    movie: Movie, tracks: TrackTable, channels: range, zoom: float, n_rooms: int | None = None
+) -> Iterator[tuple[int, Patches]]:
     """Crop nuclei in the order of the track table, in blocks that span frames.
+
+    Parameters
+    ----------
+    movie : Movie
+        The timelapse.
+    tracks : TrackTable
+        Where the nuclei are.
+    channels : range
+        Which channels.
+    zoom : float
+        Model pixels per movie pixel.
+    n_rooms : int, optional
+        Keep the memory of so many blocks and fill it in turns, which is faster: a block is then only good until so
+        many more are asked for. By default each has memory of its own.
 
     Yields
     ------
@@ -40,7 +57,9 @@ def crop_blocks(movie: Movie, tracks: TrackTable, channels: range, zoom: float) 
     """
     y, x = tracks.rows["y"].to_numpy(), tracks.rows["x"].to_numpy()
     t, planes = 0, np.empty((len(channels), movie.height, movie.width), np.float32)
-    block = PatchBlock(BLOCK, len(channels))
+    rooms = (PatchBlock(BLOCK, len(channels)) for _ in (count() if n_rooms is None else range(n_rooms)))
+    blocks = rooms if n_rooms is None else cycle(rooms)
+    block = next(blocks)
     for t, rows in tracks.frames():
         for i, channel in enumerate(channels):
             with np.errstate(over="ignore"):  # numbers beyond float32 become infinite: `normalise` tells
@@ -52,7 +71,8 @@ def crop_blocks(movie: Movie, tracks: TrackTable, channels: range, zoom: float) 
             start = piece.stop
             if not block.left:
                 yield t, block.patches()
-                block = PatchBlock(BLOCK, len(channels))
+                block = next(blocks)
+                block.clear()
     if block.left < BLOCK:
         yield t, block.patches()
 

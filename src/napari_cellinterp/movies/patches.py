@@ -227,6 +227,10 @@ class PatchBlock:
         frame.normalise_into(y, x, self._x[rows], self._statistics[rows])
         self._n = rows.stop
 
+    def clear(self) -> None:
+        """Make room again where those stand that were added."""
+        self._n = 0
+
     def patches(self) -> Patches:
         """Return those that were added."""
         return _patches(self._x[: self._n], self._statistics[: self._n])
