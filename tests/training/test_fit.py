@@ -62,17 +62,23 @@ def test_each_image_is_moved_as_it_should():
 
 
 def test_a_cnn_sees_each_crop_turned_and_moved_anew(monkeypatch):
-    pixels, state = images(16)
+    pixels = np.repeat(images(1)[0], 16, axis=0)
+    pixels[:, :, 10:20, 40:50] = 255  # a mark that every turn and move shows
     seen, forward = [], Cnn.forward
 
     def watched(self: Cnn, x: torch.Tensor) -> torch.Tensor:
-        seen.append(x.flatten(1))
+        seen.append(x)
         return forward(self, x)
 
     monkeypatch.setattr(Cnn, "forward", watched)
-    finish(fit_cnn(pixels, state, CnnConfig(n_epochs=2, batch=16, max_shift_px=3)))
+    finish(fit_cnn(pixels, torch.arange(16) % 2, CnnConfig(n_epochs=2, batch=16, max_shift_px=3)))
     assert len(seen) == 2
-    assert (torch.cdist(*seen) > 0).all()  # in no order are they the same crops
+    marks = [[(image[0] == 1).nonzero().float().mean(dim=0).round().int() for image in x] for x in seen]
+    sides = [{(int(y) // 32, int(x) // 32) for y, x in batch} for batch in marks]
+    places = [{(int(y), int(x)) for y, x in batch} for batch in marks]
+    assert all(len(found) == 4 for found in sides)  # turned: the mark is in every corner
+    assert all(len(found) > N_TURNS for found in places)  # and moved: at more places than turns alone give
+    assert places[0] != places[1]
 
 
 def test_latents_under_all_turns():
