@@ -114,6 +114,15 @@ def test_of_many_moves_only_the_newest_is_decoded(explored, qtbot, monkeypatch):
     assert decoded == [2.0]
 
 
+def test_a_drag_leaves_what_is_being_typed_at_another_latent(explored, qtbot):
+    typed = explored.latents.rows[4].value.lineEdit()
+    typed.setText("1.2")
+    explored.latents.rows[0].moved.emit(0, 1.0)
+    drawn(explored, qtbot)
+    assert explored.latents.rows[0].value.value() == pytest.approx(1.0)
+    assert typed.text() == "1.2"
+
+
 def test_undo_redo_and_resets(explored, qtbot):
     page, exploration = explored.latents, explored.exploration
     for i in (3, 4):
