@@ -64,7 +64,7 @@ BINARY = TrainingConfig(
     ),
     licence="BSD-3-Clause",
     vae=VaeConfig(
-        n_images=1_000_000,
+        n_images=1_500_000,
         learning_rate=1.5e-3,
         beta=2,
         guide_sd=0.05,

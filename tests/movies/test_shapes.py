@@ -39,15 +39,3 @@ def test_only_condensed_chromatin_has_a_halo_and_none_is_higher_than_the_culture
     assert (factors.halo[state == INTERPHASE] == 0).all()
     assert 0.45 < factors.halo.max() <= 0.5
     assert (factors.halo_px == 8).all()
-
-
-def test_thin_nuclei_are_narrow_and_bright():
-    usual = replace(draw_culture(np.random.default_rng(0)), thin_share=0.0)
-    state = np.full(2000, INTERPHASE)
-    without = draw_factors(state, usual, np.random.default_rng(1))
-    with_thin = draw_factors(state, replace(usual, thin_share=0.3), np.random.default_rng(1))
-    thin = with_thin.width_px < without.width_px
-    assert thin.mean() == pytest.approx(0.3 * 0.93, abs=0.03), "all but those of newborn nuclei"
-    assert (with_thin.width_px[thin] < 0.71 * without.width_px[thin]).all()
-    assert (with_thin.brightness[thin] > without.brightness[thin]).mean() > 0.99
-    np.testing.assert_array_equal(with_thin.length_px[~thin], without.length_px[~thin])

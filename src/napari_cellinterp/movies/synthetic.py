@@ -59,8 +59,6 @@ class Culture:
         Share of the prometaphases that are rings, with a hole in the middle.
     prometaphase_elongation : float
         Largest ratio of length to width of a prometaphase.
-    thin_share : float
-        Share of the interphase nuclei that are thin and brighter than others, as if seen from the side.
     halo, halo_px : float
         Highest level of the haze of free stain around condensed chromatin, relative to it, and how far it reaches
         (standard deviation, model pixels).
@@ -78,7 +76,6 @@ class Culture:
     rounding_px: float = 13.0
     ring_share: float = 0.5
     prometaphase_elongation: float = 1.35
-    thin_share: float = 0.0
     halo: float = 0.09
     halo_px: float = 11.0
 
@@ -132,7 +129,6 @@ def draw_culture(rng: Rng) -> Culture:
         rounding_px=rng.uniform(5, 13),
         ring_share=rng.uniform(0.1, 0.6),
         prometaphase_elongation=rng.uniform(1.2, 1.9),
-        thin_share=rng.choice([0.0, rng.uniform(0.02, 0.25)], p=[0.6, 0.4]),
         halo=rng.choice([0.09, rng.uniform(0.2, 0.7)], p=[0.65, 0.35]),
         halo_px=rng.uniform(7, 13),
     )
@@ -176,11 +172,6 @@ def draw_factors(state: NDArray[np.int64], culture: Culture, rng: Rng) -> Factor
     length, width = length * np.where(newborn, 0.72, 1), width * np.where(newborn, 0.62, 1)
     lobes = rng.normal(0, 1, (n, shapes.N_HARMONICS, 2)) * culture.lobes / np.arange(1, shapes.N_HARMONICS + 1)[:, None]
     brightness = np.exp(rng.normal(0, culture.brightness_sd, n)) * np.where(newborn, rng.uniform(1, 1.7, n), 1)
-    if culture.thin_share:
-        thin = (state == INTERPHASE) & ~newborn & (rng.random(n) < culture.thin_share)
-        length = np.where(thin, length * rng.uniform(1, 1.25, n), length)
-        width = np.where(thin, width * rng.uniform(0.45, 0.7, n), width)
-        brightness = np.where(thin, brightness * rng.uniform(1, 1.8, n), brightness)
     brightness = np.where(condensed, culture.condensation * np.exp(rng.normal(0, 0.2, n)), brightness)
     brightness = np.where(state == ANAPHASE, brightness * 0.8, brightness)
     plate = (state == METAPHASE) | (state == ANAPHASE)
