@@ -27,13 +27,11 @@ from napari_cellinterp.movies.synthetic import STILL_STATES
 from napari_cellinterp.training.assembly import with_card
 from napari_cellinterp.training.datasets import LabelledCrops, in_smaller_windows, simulate_crops
 from napari_cellinterp.training.real_images import (
-    flow_crops,
     found_crops,
     interphase_crops,
     labelled_crops,
     masked_crops,
     split_labelled,
-    varied_flow_crops,
 )
 from napari_cellinterp.training.run import Training, TrainingData
 from napari_cellinterp.training.run_folder import RunFolder
@@ -64,7 +62,7 @@ BINARY = TrainingConfig(
     ),
     licence="BSD-3-Clause",
     vae=VaeConfig(
-        n_images=1_500_000,
+        n_images=600_000,
         learning_rate=1.5e-3,
         beta=2,
         guide_sd=0.05,
@@ -137,11 +135,6 @@ class Mix:
 
 MIXES = {BINARY.name: Mix(4000, 0, 12), PHASES.name: Mix(5500, 2000, 30)}
 
-N_FLOW = 500
-"""Crops of each state of cells in flow, of which half of the cells are trained on."""
-
-FLOW_SOURCE = "Jurkat cells in flow, DNA channel (Blasi, Hennig et al. 2016, Broad MLCP), half of the cells"
-
 N_INTERPHASE = 4000
 """Real nuclei that are neither small nor bright, among the training crops of the heads."""
 
@@ -173,7 +166,6 @@ def unlabelled(data: Path) -> tuple[LabelledCrops, list[DataSource]]:
         ),
         (found_crops(tifffile.imread(data / "celltk_scale" / "movie.tif")[::3], 3), "movie of CellTK", "MIT"),
         (found_crops(tifffile.imread(cecog)[1:2], 4), "H2B channel of a frame of the Cecog battery", "CC BY 4.0"),
-        (flow_crops(data / "jurkat_ifc", held_out=False), FLOW_SOURCE, "BSD-3-Clause"),
     )
     sources = [
         DataSource(name=name, licence=licence, n_crops=len(crops), use="beta-TCVAE, unlabelled")
@@ -196,8 +188,7 @@ def training_data(
     repeated = labelled_crops(folder, mix.n_repeats, 5).of_classes(classes)
     repeated = repeated[np.isin(repeated.scene, real_scenes)]
     others = interphase_crops(folder, N_INTERPHASE, 6).of_classes(classes)
-    flow = varied_flow_crops(data / "jurkat_ifc", N_FLOW, 10).of_classes(classes)
-    real = in_smaller_windows(LabelledCrops.concatenate([repeated, others, flow]), WINDOW_SHARE, 7)
+    real = in_smaller_windows(LabelledCrops.concatenate([repeated, others]), WINDOW_SHARE, 7)
     together = LabelledCrops.concatenate([train.balanced(mix.n_a_class, 0), real])
     validation, test = other.split(0.6, 0)
     validation = validation.balanced(1000, 0)
@@ -268,7 +259,6 @@ def main() -> None:
     real = in_smaller_windows(real, WINDOW_SHARE, 9)
     stream = MixedCrops(StoredCrops(train.images, train.outline), StoredCrops(real.images, real.outline), REAL_SHARE)
     known, _ = split_labelled(labelled_crops(options.data / "dsb2018_fluo", 1, 5))
-    in_flow = flow_crops(options.data / "jurkat_ifc", held_out=False)
     history = options.run / "history.txt"
     notes = {"history": history.read_text(encoding="utf-8").strip()} if history.is_file() else {}
     start = None
@@ -279,20 +269,19 @@ def main() -> None:
         bundle = finish(Training(folder, data, config, N_PROCESSES, start).bundle(), report)
         figures = simulated_figures(bundle, data.test)
         figures += real_figures(bundle, options.data)
-        labelled, flow = (len(crops.of_classes(classes)) for crops in (known, in_flow))
-        bundle = with_card(bundle, [*sources, *head_sources(len(train), labelled, flow)], figures, **notes)
+        labelled = len(known.of_classes(classes))
+        bundle = with_card(bundle, [*sources, *head_sources(len(train), labelled)], figures, **notes)
         save_bundle(bundle, options.run / config.name)
         start = bundle
 
 
-def head_sources(n_simulated: int, n_labelled: int, n_flow: int) -> list[DataSource]:
+def head_sources(n_simulated: int, n_labelled: int) -> list[DataSource]:
     """Return where the crops come from that heads are trained on."""
     taken = "BBBC038, nuclei neither small nor bright, taken for interphase"
     return [
         DataSource(name="simulated scenes", licence="BSD-3-Clause", n_crops=n_simulated, use="all networks"),
         DataSource(name="BBBC038, states read by eye", licence="CC0", n_crops=n_labelled, use="all heads"),
         DataSource(name=taken, licence="CC0", n_crops=N_INTERPHASE, use="all heads"),
-        DataSource(name=FLOW_SOURCE, licence="BSD-3-Clause", n_crops=n_flow, use="all heads"),
     ]
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from napari_cellinterp.config import ClassifyConfig, HeadName
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import Figure
-from napari_cellinterp.training.real_images import flow_crops, labelled_crops, split_labelled
+from napari_cellinterp.training.real_images import labelled_crops, split_labelled
 from napari_cellinterp.training.validation import (
+    judge_jurkat,
     judge_labelled,
     judge_migration,
     judge_release,
@@ -38,16 +39,15 @@ CLASSES = ("interphase", "metaphase")
 
 def figures(bundle: ModelBundle, data: Path) -> Iterator[Figure]:
     """Measure all heads of a bundle."""
-    read_by_eye = split_labelled(labelled_crops(data / "dsb2018_fluo", 1, 5))[1]
-    in_flow = flow_crops(data / "jurkat_ifc", held_out=True)
+    held_out = split_labelled(labelled_crops(data / "dsb2018_fluo", 1, 5))[1]
     for head in HEADS:
-        for where, measure, value, n in measures(bundle, head, data, read_by_eye, in_flow):
+        for where, measure, value, n in measures(bundle, head, data, held_out):
             command = f"python scripts/validate.py {bundle.info.name}"
             yield Figure(data=where, head=head, measure=measure, value=value, n=n, command=command)
 
 
 def measures(
-    bundle: ModelBundle, head: HeadName, data: Path, read_by_eye: LabelledCrops, in_flow: LabelledCrops
+    bundle: ModelBundle, head: HeadName, data: Path, held_out: LabelledCrops
 ) -> Iterator[tuple[str, str, float, int]]:
     """Yield data set, measure, value and number of crops, of one head."""
     migration = data / "cancer_migration"
@@ -59,8 +59,8 @@ def measures(
         yield f"cancer_migration, {name}", "interphase called metaphase", share, result.n_interphase
     for name, sides in (
         ("mitotic_release_half", judge_release(data / "mitotic_release_half", bundle, head)),
-        ("jurkat_ifc, held-out cells", judge_labelled(in_flow, bundle, head)),
-        ("dsb2018_fluo, held-out images", judge_labelled(read_by_eye, bundle, head)),
+        ("jurkat_ifc", judge_jurkat(data / "jurkat_ifc", bundle, head)),
+        ("dsb2018_fluo, held-out images", judge_labelled(held_out, bundle, head)),
     ):
         yield name, "sensitivity", sides.sensitivity, sides.n
         yield name, "specificity", sides.specificity, sides.n
@@ -68,8 +68,8 @@ def measures(
         yield name, "balanced accuracy, 95 % from", sides.low, sides.n
         yield name, "balanced accuracy, 95 % to", sides.high, sides.n
     if len(bundle.info.classes) > 2:
-        for state, share in states_right(read_by_eye, bundle, head).items():
-            n = int((read_by_eye.of_classes([state]).state == 0).sum())
+        for state, share in states_right(held_out, bundle, head).items():
+            n = int((held_out.of_classes([state]).state == 0).sum())
             yield "dsb2018_fluo, held-out images", f"{state} called so", share, n
 
 

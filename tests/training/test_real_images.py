@@ -10,15 +10,7 @@ from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import simulate_scene
 from napari_cellinterp.training.datasets import UNKNOWN
-from napari_cellinterp.training.real_images import (
-    FLOW_NAME,
-    flow_crops,
-    found_crops,
-    labelled_crops,
-    masked_crops,
-    read_labels,
-    varied_flow_crops,
-)
+from napari_cellinterp.training.real_images import found_crops, labelled_crops, masked_crops, read_labels
 
 
 def test_real_images_and_movies_with_masks(tmp_path):
@@ -76,41 +68,3 @@ def test_labelled_nuclei_are_cropped_with_their_states(real_data):
 def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(TrainingError, match=read_labels()["file"].min()):
         labelled_crops(tmp_path, 1, 0)
-
-
-def flow_folder(real_data, tmp_path, n_a_phase):
-    """Copy a part of the cells in flow: all take several seconds."""
-    with np.load(real_data / "jurkat_ifc" / FLOW_NAME) as archive:
-        x, phase = archive["x"], archive["y"]
-    rows = np.concatenate([np.flatnonzero(phase == name)[:n_a_phase] for name in np.unique(phase)])
-    np.savez(tmp_path / FLOW_NAME, x=x[rows], y=phase[rows])
-    return tmp_path
-
-
-def test_cells_in_flow_are_trained_on_or_held_out(real_data, tmp_path):
-    folder = flow_folder(real_data, tmp_path, 10)
-    ours, held_out = (flow_crops(folder, held_out=side) for side in (False, True))
-    assert len(ours) == len(held_out) == 7 * 5
-    assert not set(ours.scene) & set(held_out.scene)
-    assert (ours.scene < min(read_labels().index) - len(read_labels())).all(), "no scene is that of an image"
-    expected = {UNKNOWN: 5, STATES.index("interphase"): 15, STATES.index("metaphase"): 5, STATES.index("anaphase"): 10}
-    for side in (ours, held_out):
-        assert dict(zip(*np.unique(side.state, return_counts=True), strict=True)) == expected
-    round_ones = ours.patches.x[ours.state == STATES.index("interphase"), 0]
-    assert np.median((round_ones > 0.5).sum(axis=(1, 2))) == pytest.approx(np.pi * 14.5**2, rel=0.4)
-
-
-def test_varied_cells_in_flow_are_those_to_train_on(real_data, tmp_path):
-    folder = flow_folder(real_data, tmp_path, 6)
-    ours, varied = flow_crops(folder, held_out=False), varied_flow_crops(folder, 8, 0)
-    assert np.unique(varied.state, return_counts=True)[1].tolist() == [8, 8, 8]
-    state_of = dict(zip(ours.scene, ours.state, strict=True))
-    assert all(state_of[scene] == state for scene, state in zip(varied.scene, varied.state, strict=True))
-    again, other = varied_flow_crops(folder, 8, 0), varied_flow_crops(folder, 8, 1)
-    np.testing.assert_array_equal(varied.patches.x, again.patches.x)
-    assert (varied.patches.x != other.patches.x).any()
-
-
-def test_missing_cells_in_flow_are_named(tmp_path):
-    with pytest.raises(TrainingError, match=FLOW_NAME):
-        flow_crops(tmp_path, held_out=True)

@@ -21,6 +21,7 @@ from napari_cellinterp.training.validation import (
     PLATES,
     TwoSided,
     called_mitotic,
+    judge_jurkat,
     judge_labelled,
     judge_migration,
     judge_release,
@@ -140,6 +141,17 @@ def assert_in_range(result: TwoSided, n: int) -> None:
 @pytest.mark.parametrize("head", ["sparse", "symbolic"])
 def test_crops_of_the_mitotic_release(real_data, tiny_bundle, head):
     assert_in_range(judge_release(real_data / "mitotic_release_half", tiny_bundle, head), 561)
+
+
+def test_cells_in_flow(real_data, tiny_bundle, tmp_path):
+    """On a part of them: all take several seconds."""
+    with np.load(real_data / "jurkat_ifc" / "jurkat_patches_40px.npz") as archive:
+        x, phase = archive["x"], archive["y"]
+    rows = np.concatenate([np.flatnonzero(phase == name)[:40] for name in np.unique(phase)])
+    np.savez(tmp_path / "jurkat_patches_40px.npz", x=x[rows], y=phase[rows])
+    result = judge_jurkat(tmp_path, tiny_bundle, "sparse")
+    assert_in_range(result, result.n)
+    assert result.n == 4 * 40
 
 
 def test_nuclei_labelled_by_eye(real_data, tiny_bundle):

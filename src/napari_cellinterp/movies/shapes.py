@@ -59,9 +59,8 @@ class Factors:
         Relative drop of brightness from centre to edge (negative: a bright rim).
     nucleoli : (n,) float
         Depth of the dark spots in the chromatin, 0 to 1.
-    halo, halo_px : (n,) float
-        Level of the haze of free stain around condensed chromatin, relative to it, and its standard deviation, model
-        pixels.
+    halo : (n,) float
+        Level of the haze of free histone around condensed chromatin.
     hole : (n,) float
         Size of the hole of a prometaphase ring, as a fraction of its radius.
     lobes : (n, N_HARMONICS, 2) float
@@ -87,7 +86,6 @@ class Factors:
     dome: Array
     nucleoli: Array
     halo: Array
-    halo_px: Array
     hole: Array
     lobes: Array
     bodies: Array
@@ -162,7 +160,7 @@ def _draw(f: Factors, shape: Callable[..., tuple[Array, Array]], zoom: float, si
     chromatin = np.where(condensed, fine, 0.75 * fine + 0.55 * medium)
     spots = 1 / (1 + np.exp(-4 * (medium - 1.1)))
     inside = relief * np.clip(1 + _col(f.texture) * chromatin, 0.15, None) * (1 - _col(f.nucleoli) * spots)
-    haze = _col(f.halo) * np.exp(-(u**2 + v**2) / (2 * _col(f.halo_px) ** 2))
+    haze = _col(f.halo) * np.exp(-(u**2 + v**2) / (2 * 11.0**2))
     return (_col(f.brightness) * (body * inside + haze)).astype(np.float32), body.astype(np.float32)
 
 

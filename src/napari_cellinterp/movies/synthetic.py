@@ -59,9 +59,6 @@ class Culture:
         Share of the prometaphases that are rings, with a hole in the middle.
     prometaphase_elongation : float
         Largest ratio of length to width of a prometaphase.
-    halo, halo_px : float
-        Highest level of the haze of free stain around condensed chromatin, relative to it, and how far it reaches
-        (standard deviation, model pixels).
     """
 
     diameter_px: float
@@ -76,8 +73,6 @@ class Culture:
     rounding_px: float = 13.0
     ring_share: float = 0.5
     prometaphase_elongation: float = 1.35
-    halo: float = 0.09
-    halo_px: float = 11.0
 
 
 @dataclass(frozen=True)
@@ -129,8 +124,6 @@ def draw_culture(rng: Rng) -> Culture:
         rounding_px=rng.uniform(5, 13),
         ring_share=rng.uniform(0.1, 0.6),
         prometaphase_elongation=rng.uniform(1.2, 1.9),
-        halo=rng.choice([0.09, rng.uniform(0.2, 0.7)], p=[0.65, 0.35]),
-        halo_px=rng.uniform(7, 13),
     )
 
 
@@ -199,8 +192,7 @@ def draw_factors(state: NDArray[np.int64], culture: Culture, rng: Rng) -> Factor
         bend_px=np.where(plate, rng.normal(0, 0.9, n), 0).astype(f32),
         dome=rng.uniform(-0.15, 0.5, n).astype(f32),
         nucleoli=np.where(condensed, 0, rng.uniform(0, 0.6, n) * (rng.random(n) < 0.6)).astype(f32),
-        halo=np.where(condensed, rng.uniform(0.0, culture.halo, n), 0).astype(f32),
-        halo_px=np.full(n, culture.halo_px, f32),
+        halo=np.where(condensed, rng.uniform(0.0, 0.09, n), 0).astype(f32),
         hole=np.where(rng.random(n) < 1 - culture.ring_share, 0, rng.uniform(0.15, 0.5, n)).astype(f32),
         lobes=lobes.astype(f32),
         bodies=_draw_bodies(n, rng).astype(f32),

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import tifffile
-from skimage.filters import threshold_otsu
 
 from napari_cellinterp.config import PATCH_PX, REFERENCE_DIAMETER_PX, NucleiConfig
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.movies.nuclei import find_nuclei
-from napari_cellinterp.movies.patches import Patches, crop_frame, normalise, patches_from_images
+from napari_cellinterp.movies.patches import Patches, crop_frame, normalise
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import draw_optics, expose
 from napari_cellinterp.movies.tracks import measure_labels
@@ -41,23 +40,6 @@ SHARE_EXPOSED = 0.6
 
 HELD_OUT_SHARE = 0.3
 """Share of the labelled images that no shipped head is trained on."""
-
-FLOW_HELD_OUT_SHARE = 0.5
-"""Share of the cells in flow that nothing is trained on."""
-
-FIRST_FLOW_SCENE = -1_000_000
-"""Scenes of cells in flow are numbered downwards from here: none is that of an image."""
-
-FLOW_NAME, FLOW_DNA = "jurkat_patches_40px.npz", 1
-FLOW_STATES = {
-    "G1": "interphase",
-    "S_phase": "interphase",
-    "G2": "interphase",
-    "Metaphase": "metaphase",
-    "Anaphase": "anaphase",
-    "Telophase": "anaphase",
-}
-"""What the phases of ``jurkat_ifc`` are called here; most of its prophases look like interphase, and have no state."""
 
 LABELS_NAME = "dsb2018_labels.csv"
 CANDIDATES_NAME = "mitotic_candidates.csv"
@@ -180,89 +162,6 @@ def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
         parts.append(_crops(windows, STATES.index("interphase"), -number))
     crops = LabelledCrops.concatenate(parts)
     return crops[rng.permutation(len(crops))[:n]]
-
-
-def flow_crops(folder: Path, *, held_out: bool) -> LabelledCrops:
-    """Return the DNA channel of the cells of ``jurkat_ifc``, each as it is.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the file.
-    held_out : bool
-        Those that nothing is trained on, or all others.
-
-    Returns
-    -------
-    LabelledCrops
-        States are indices into `napari_cellinterp.movies.shapes.STATES`, `UNKNOWN` for prophases; a cell is a scene.
-
-    Raises
-    ------
-    TrainingError
-        If the file isn't there.
-    """
-    flow = _read_flow(folder, held_out=held_out)
-    patches = patches_from_images(flow.images, REFERENCE_DIAMETER_PX / flow.diameter_px)
-    return LabelledCrops(patches, flow.state, flow.scene, no_outlines(len(patches)))
-
-
-def varied_flow_crops(folder: Path, n_a_state: int, seed: int) -> LabelledCrops:
-    """Draw cells of ``jurkat_ifc`` to train on, at other scales and mostly as other microscopes would show them.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the file.
-    n_a_state : int
-        Crops of each state; as many cells have fewer, one cell is drawn several times.
-    seed : int
-        Which cells, the errors of scale, and the microscopes.
-
-    Raises
-    ------
-    TrainingError
-        If the file isn't there.
-    """
-    rng, flow, parts = np.random.default_rng(seed), _read_flow(folder, held_out=False), [_nothing()]
-    for state in np.unique(flow.state[flow.state != UNKNOWN]):
-        for row in rng.choice(np.flatnonzero(flow.state == state), n_a_state):
-            image = flow.images[row]
-            shown = _elsewhere(image, flow.diameter_px, rng) if rng.random() < SHARE_EXPOSED else image
-            zoom = REFERENCE_DIAMETER_PX / (flow.diameter_px * np.exp(rng.normal(0, SCALE_ERROR)))
-            patches = patches_from_images(shown[None], float(zoom))
-            parts.append(LabelledCrops(patches, flow.state[[row]], flow.scene[[row]], no_outlines(1)))
-    return LabelledCrops.concatenate(parts)
-
-
-class _Flow(NamedTuple):
-    """Images (n, height, width) float32 of cells, their states and numbers, and the diameter of those in interphase."""
-
-    images: NDArray[np.float32]
-    state: NDArray[np.int64]
-    scene: NDArray[np.int64]
-    diameter_px: float
-
-
-def _read_flow(folder: Path, *, held_out: bool) -> _Flow:
-    path = folder / FLOW_NAME
-    if not path.is_file():
-        raise TrainingError(f"The cells in flow {path} aren't there.", "Give the folder of all of jurkat_ifc.")
-    with np.load(path) as archive:
-        images, phase = archive["x"][:, FLOW_DNA].astype(np.float32), archive["y"]
-    state = np.array([STATES.index(FLOW_STATES[name]) if name in FLOW_STATES else UNKNOWN for name in phase])
-    spread = [_otsu_diameter(image) for image in images[state == STATES.index("interphase")]]
-    side = np.zeros(len(state), bool)
-    rng = np.random.default_rng(0)
-    for name in np.unique(phase):
-        rows = rng.permutation(np.flatnonzero(phase == name))
-        side[rows[: round(FLOW_HELD_OUT_SHARE * len(rows))]] = True
-    rows = np.flatnonzero(side == held_out)
-    return _Flow(images[rows], state[rows], FIRST_FLOW_SCENE - rows, float(np.median(spread)))
-
-
-def _otsu_diameter(image: NDArray[np.float32]) -> float:
-    return float(2 * np.sqrt((image > threshold_otsu(image)).sum() / np.pi))
 
 
 def split_labelled(crops: LabelledCrops) -> tuple[LabelledCrops, LabelledCrops]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from skimage.filters import threshold_otsu
 
 from napari_cellinterp.models.classifier import Classifier, class_probabilities
 from napari_cellinterp.movies.patches import patches_from_images
@@ -139,6 +140,21 @@ def judge_release(folder: Path, bundle: ModelBundle, head: HeadName) -> TwoSided
         images, mitotic, movie = archive["x"], archive["y"] == "mitotic", archive["movie"]
     patches = patches_from_images(images, bundle.info.reference_diameter_px / RELEASE_DIAMETER_PX)
     return two_sided(called_mitotic(bundle, head, patches), mitotic, movie)
+
+
+def judge_jurkat(folder: Path, bundle: ModelBundle, head: HeadName) -> TwoSided:
+    """Classify ``jurkat_ifc``, cells in flow: metaphase against G1, S and G2, on the DNA channel."""
+    with np.load(folder / "jurkat_patches_40px.npz") as archive:
+        images, phase = archive["x"][:, 1], archive["y"]
+    interphase, metaphase = np.isin(phase, ("G1", "S_phase", "G2")), phase == "Metaphase"
+    diameter = np.median([_diameter(image) for image in images[interphase]])
+    rows = interphase | metaphase
+    patches = patches_from_images(images[rows], bundle.info.reference_diameter_px / float(diameter))
+    return two_sided(called_mitotic(bundle, head, patches), metaphase[rows], np.arange(rows.sum()))
+
+
+def _diameter(image: NDArray[np.generic]) -> float:
+    return float(2 * np.sqrt((image > threshold_otsu(image)).sum() / np.pi))
 
 
 def judge_labelled(crops: LabelledCrops, bundle: ModelBundle, head: HeadName) -> TwoSided:
