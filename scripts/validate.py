@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,12 @@ from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import Figure
 from napari_cellinterp.training.real_images import labelled_crops, split_labelled
 from napari_cellinterp.training.validation import (
+    called_mitotic,
     judge_jurkat,
     judge_labelled,
     judge_migration,
     judge_release,
+    shown_mitotic,
     states_right,
 )
 from napari_cellinterp.workflows import classify_movie
@@ -57,16 +60,20 @@ def measures(
         share = result.n_false / result.n_interphase
         yield f"cancer_migration, {name}", "plates found of 4", result.n_plates, 4
         yield f"cancer_migration, {name}", "interphase called metaphase", share, result.n_interphase
-    for name, sides in (
-        ("mitotic_release_half", judge_release(data / "mitotic_release_half", bundle, head)),
-        ("jurkat_ifc", judge_jurkat(data / "jurkat_ifc", bundle, head)),
-        ("dsb2018_fluo, held-out images", judge_labelled(held_out, bundle, head)),
+    for name, judge in (
+        ("mitotic_release_half", partial(judge_release, data / "mitotic_release_half")),
+        ("jurkat_ifc", partial(judge_jurkat, data / "jurkat_ifc")),
+        ("dsb2018_fluo, held-out images", partial(judge_labelled, held_out)),
     ):
+        sides = judge(bundle, head, called_mitotic)
         yield name, "sensitivity", sides.sensitivity, sides.n
         yield name, "specificity", sides.specificity, sides.n
         yield name, "balanced accuracy", sides.balanced_accuracy, sides.n
         yield name, "balanced accuracy, 95 % from", sides.low, sides.n
         yield name, "balanced accuracy, 95 % to", sides.high, sides.n
+        if len(bundle.info.classes) > 2:
+            shown = judge(bundle, head, shown_mitotic)
+            yield name, "balanced accuracy of the states shown", shown.balanced_accuracy, shown.n
     if len(bundle.info.classes) > 2:
         for state, share in states_right(held_out, bundle, head).items():
             n = int((held_out.of_classes([state]).state == 0).sum())

@@ -25,6 +25,7 @@ from napari_cellinterp.training.validation import (
     judge_labelled,
     judge_migration,
     judge_release,
+    shown_mitotic,
     states_right,
     two_sided,
 )
@@ -140,7 +141,7 @@ def assert_in_range(result: TwoSided, n: int) -> None:
 
 @pytest.mark.parametrize("head", ["sparse", "symbolic"])
 def test_crops_of_the_mitotic_release(real_data, tiny_bundle, head):
-    assert_in_range(judge_release(real_data / "mitotic_release_half", tiny_bundle, head), 561)
+    assert_in_range(judge_release(real_data / "mitotic_release_half", tiny_bundle, head, called_mitotic), 561)
 
 
 def test_cells_in_flow(real_data, tiny_bundle, tmp_path):
@@ -149,7 +150,7 @@ def test_cells_in_flow(real_data, tiny_bundle, tmp_path):
         x, phase = archive["x"], archive["y"]
     rows = np.concatenate([np.flatnonzero(phase == name)[:40] for name in np.unique(phase)])
     np.savez(tmp_path / "jurkat_patches_40px.npz", x=x[rows], y=phase[rows])
-    result = judge_jurkat(tmp_path, tiny_bundle, "sparse")
+    result = judge_jurkat(tmp_path, tiny_bundle, "sparse", called_mitotic)
     assert_in_range(result, result.n)
     assert result.n == 4 * 40
 
@@ -158,25 +159,39 @@ def test_nuclei_labelled_by_eye(real_data, tiny_bundle):
     _, held_out = split_labelled(labelled_crops(real_data / "dsb2018_fluo", 1, 0))
     known = held_out.of_classes(tiny_bundle.info.classes)
     assert 0 < len(known) < len(held_out), "the bundle knows only some of the states"
-    assert_in_range(judge_labelled(held_out, tiny_bundle, "sparse"), len(known))
+    assert_in_range(judge_labelled(held_out, tiny_bundle, "sparse", called_mitotic), len(known))
     shares = states_right(held_out, tiny_bundle, "sparse")
     assert list(shares) == list(tiny_bundle.info.classes)
     assert all(0 <= share <= 1 for share in shares.values())
     assert set(MITOTIC) & set(shares)
 
 
-def test_states_of_mitosis_are_called_mitotic_together(random_bundle):
-    bundle = random_bundle(classes=("interphase", "prometaphase", "metaphase"))
+@pytest.fixture
+def mitotic_by(random_bundle):
+    """Say whether patches with given scores of interphase, prometaphase, metaphase and apoptosis are called mitotic."""
+    bundle = random_bundle(classes=("interphase", "prometaphase", "metaphase", "apoptosis"))
     patches = patches_from_images(np.random.default_rng(0).random((4, 64, 64)), 1.0)
 
-    def called(*scores: float) -> set[bool]:
+    def called(rule, *scores: float) -> set[bool]:
         head = SymbolicHead([Expression.parse(f"{score} + 0*z0") for score in scores])
         made = replace(bundle, heads=bundle.heads | {"symbolic": head})
-        return set(called_mitotic(made, "symbolic", patches).tolist())
+        return set(rule(made, "symbolic", patches).tolist())
 
-    assert called(1.0, 0.8, 0.8) == {True}, "interphase is likeliest, but less likely than mitosis"
-    assert called(1.0, 0.8, -3.0) == {False}
-    assert called(0.0, 1.0, -3.0) == {True}
+    return called
+
+
+def test_states_of_mitosis_are_called_mitotic_together(mitotic_by):
+    assert mitotic_by(called_mitotic, 1.0, 0.8, 0.8, -3.0) == {True}, "less likely than mitosis"
+    assert mitotic_by(called_mitotic, 1.0, 0.8, -3.0, -3.0) == {False}
+    assert mitotic_by(called_mitotic, 0.0, 1.0, -3.0, -3.0) == {True}
+    assert mitotic_by(called_mitotic, 0.0, 1.0, -3.0, 5.0) == {True}, "apoptosis is neither side"
+    assert mitotic_by(called_mitotic, 1.0, 0.0, -3.0, 5.0) == {False}
+
+
+def test_a_shown_state_is_mitotic_or_it_is_not(mitotic_by):
+    assert mitotic_by(shown_mitotic, 1.0, 0.8, 0.8, -3.0) == {False}
+    assert mitotic_by(shown_mitotic, 0.0, 1.0, -3.0, -3.0) == {True}
+    assert mitotic_by(shown_mitotic, 0.0, 1.0, -3.0, 5.0) == {False}
 
 
 def test_one_side_alone_has_no_balanced_accuracy():

@@ -12,6 +12,7 @@ from napari_cellinterp.models.classifier import Classifier, class_probabilities
 from napari_cellinterp.movies.patches import patches_from_images
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from napari_cellinterp.movies.patches import Patches
     from napari_cellinterp.training.datasets import LabelledCrops
 
+    Rule = Callable[[ModelBundle, HeadName, Patches], NDArray[np.bool_]]
+    """Says which patches are called mitotic."""
+
 PLATES = ((5, 112, 55), (6, 112, 58), (22, 53, 91), (23, 52, 91))
 """Metaphase plates of the movie ``cancer_migration``, read by eye: frame, y, x."""
 
@@ -30,8 +34,8 @@ OTHER_PHASES = ((4, 110, 58), (21, 52, 88), (7, 112, 58), (24, 48, 95))
 
 PLATE_REACH_PX = 9
 OTHER_REACH_PX = 12
-MITOTIC = ("prometaphase", "metaphase", "anaphase")
-"""States of mitosis; a binary bundle knows only one of them."""
+INTERPHASE, MITOTIC = "interphase", ("prometaphase", "metaphase", "anaphase")
+"""The two sides; of the states of mitosis, a binary bundle knows only one."""
 
 N_BOOTSTRAP = 2000
 
@@ -134,15 +138,15 @@ def two_sided(called: NDArray[np.bool_], mitotic: NDArray[np.bool_], group: NDAr
     return TwoSided(sensitivity, specificity, float(low), float(high), len(called))
 
 
-def judge_release(folder: Path, bundle: ModelBundle, head: HeadName) -> TwoSided:
+def judge_release(folder: Path, bundle: ModelBundle, head: HeadName, rule: Rule) -> TwoSided:
     """Classify the crops of ``mitotic_release_half``: mitotic (prometaphases and metaphases) against interphase."""
     with np.load(folder / "patches.npz") as archive:
         images, mitotic, movie = archive["x"], archive["y"] == "mitotic", archive["movie"]
     patches = patches_from_images(images, bundle.info.reference_diameter_px / RELEASE_DIAMETER_PX)
-    return two_sided(called_mitotic(bundle, head, patches), mitotic, movie)
+    return two_sided(rule(bundle, head, patches), mitotic, movie)
 
 
-def judge_jurkat(folder: Path, bundle: ModelBundle, head: HeadName) -> TwoSided:
+def judge_jurkat(folder: Path, bundle: ModelBundle, head: HeadName, rule: Rule) -> TwoSided:
     """Classify ``jurkat_ifc``, cells in flow: metaphase against G1, S and G2, on the DNA channel."""
     with np.load(folder / "jurkat_patches_40px.npz") as archive:
         images, phase = archive["x"][:, 1], archive["y"]
@@ -150,29 +154,30 @@ def judge_jurkat(folder: Path, bundle: ModelBundle, head: HeadName) -> TwoSided:
     diameter = np.median([_diameter(image) for image in images[interphase]])
     rows = interphase | metaphase
     patches = patches_from_images(images[rows], bundle.info.reference_diameter_px / float(diameter))
-    return two_sided(called_mitotic(bundle, head, patches), metaphase[rows], np.arange(rows.sum()))
+    return two_sided(rule(bundle, head, patches), metaphase[rows], np.arange(rows.sum()))
 
 
 def _diameter(image: NDArray[np.generic]) -> float:
     return float(2 * np.sqrt((image > threshold_otsu(image)).sum() / np.pi))
 
 
-def judge_labelled(crops: LabelledCrops, bundle: ModelBundle, head: HeadName) -> TwoSided:
+def judge_labelled(crops: LabelledCrops, bundle: ModelBundle, head: HeadName, rule: Rule) -> TwoSided:
     """Classify real crops whose states are known: the bundle's mitotic states against interphase.
 
     Parameters
     ----------
     crops : LabelledCrops
-        States are indices into `napari_cellinterp.movies.shapes.STATES`; those that the bundle doesn't know are left
-        out.
+        States are indices into `napari_cellinterp.movies.shapes.STATES`; those that the bundle doesn't know, or that
+        are neither, are left out.
     bundle : ModelBundle
         The model.
     head : str
         Scheme of the head.
+    rule : callable
+        `called_mitotic` or `shown_mitotic`.
     """
-    known = crops.of_classes(bundle.info.classes)
-    mitotic = np.isin(np.array(bundle.info.classes)[known.state], MITOTIC)
-    return two_sided(called_mitotic(bundle, head, known.patches), mitotic, known.scene)
+    known = crops.of_classes([INTERPHASE, *(name for name in MITOTIC if name in bundle.info.classes)])
+    return two_sided(rule(bundle, head, known.patches), known.state > 0, known.scene)
 
 
 def states_right(crops: LabelledCrops, bundle: ModelBundle, head: HeadName) -> dict[str, float]:
@@ -187,15 +192,21 @@ def states_right(crops: LabelledCrops, bundle: ModelBundle, head: HeadName) -> d
 
 
 def called_mitotic(bundle: ModelBundle, head: HeadName, patches: Patches) -> NDArray[np.bool_]:
-    """Return whether each patch is called mitotic.
+    """Return whether each patch is called mitotic rather than interphase.
 
-    With two classes its state says it; with more, whether the states of mitosis together are more probable than not.
+    With two classes its state says it; with more, whether the states of mitosis together are more probable than
+    interphase, whatever the probability of states that are neither, such as apoptosis.
     """
-    scores = Classifier(bundle, head)(patches)
-    mitotic = np.isin(bundle.info.classes, MITOTIC)
     if len(bundle.info.classes) == 2:
-        return np.isin(scores.state, np.flatnonzero(mitotic))
+        return shown_mitotic(bundle, head, patches)
+    classes, scores = bundle.info.classes, Classifier(bundle, head)(patches).scores
     calibration = np.array([(c.slope, c.offset) for c in bundle.info.heads[head].calibration])
-    probability = class_probabilities(scores.scores, calibration)[:, mitotic].sum(axis=1)
-    called: NDArray[np.bool_] = probability > 0.5
+    probability = class_probabilities(scores, calibration)
+    mitosis = probability[:, np.isin(classes, MITOTIC)].sum(axis=1)
+    called: NDArray[np.bool_] = mitosis > probability[:, classes.index(INTERPHASE)]
     return called
+
+
+def shown_mitotic(bundle: ModelBundle, head: HeadName, patches: Patches) -> NDArray[np.bool_]:
+    """Return whether the state of each patch is one of mitosis."""
+    return np.isin(Classifier(bundle, head)(patches).state, np.flatnonzero(np.isin(bundle.info.classes, MITOTIC)))
