@@ -17,10 +17,6 @@ N_STEPS = 600
 NUDGE = 0.1
 """Standard deviations that a key moves a latent."""
 
-DECIMALS = 2
-SHOWN_STEP = 10**-DECIMALS
-"""Between two values that the box can show."""
-
 SHORT_HEADS = {"sparse": "S", "symbolic": "F", "dense": "D"}
 NAME_WIDTH_PX, MARK_WIDTH_PX, VALUE_WIDTH_PX = 146, 24, 50
 HANDLE_PX = 12
@@ -153,7 +149,7 @@ class LatentRow(QWidget):
         self.name.setStyleSheet("background: transparent;")
         # the viewer's own style asks for more
         self.value.setStyleSheet(f"min-width: {VALUE_WIDTH_PX}px; max-width: {VALUE_WIDTH_PX}px; padding: 1px;")
-        self.value.setDecimals(DECIMALS)
+        self.value.setDecimals(2)
         self.value.setSingleStep(NUDGE)
         self.value.setKeyboardTracking(False)
         self.value.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
@@ -183,10 +179,9 @@ class LatentRow(QWidget):
     def show_value(self, value: float, *, is_changed: bool) -> None:
         """Show a value without telling."""
         self.slider.show_value(value)
-        if abs(self.value.value() - value) > SHOWN_STEP / 2:  # a box is painted anew even for the value that it shows
-            self.value.blockSignals(True)
-            self.value.setValue(value)
-            self.value.blockSignals(False)
+        self.value.blockSignals(True)
+        self.value.setValue(value)
+        self.value.blockSignals(False)
         self.reset.setEnabled(is_changed)
 
     def _connect(self) -> None:

@@ -55,6 +55,7 @@ class LatentsPage(QWidget):
         self._questioned: Questioned | None = None
         self._current: int | None = None
         self._ranges: list[LatentRange] = []
+        self._shown: dict[int, float] = {}
         self._settle, self._playing, self._play_step = QTimer(self), QTimer(self), 0
         self._build()
         self._connect()
@@ -86,6 +87,7 @@ class LatentsPage(QWidget):
     def show_nucleus(self) -> None:
         """Begin with another nucleus: widen the ranges to its values, and show them."""
         self.stop()
+        self._shown.clear()
         start = self._exploration.start
         self._ranges = [span.holding(float(value)) for span, value in zip(self._questioned.ranges, start, strict=True)]
         for i, row in self.rows.items():
@@ -93,11 +95,13 @@ class LatentsPage(QWidget):
         self.scores.set_start(self._exploration.decoded().scores)
 
     def show_latents(self, decoded: Traversal) -> None:
-        """Show the latents and scores as they are now."""
+        """Show the latents and scores as they are now; rows whose latent stays aren't painted anew."""
         exploration = self._exploration
+        latents, start = exploration.latents.tolist(), exploration.start.tolist()
         for i, row in self.rows.items():
-            value = float(exploration.latents[i])
-            row.show_value(value, is_changed=value != float(exploration.start[i]))
+            if self._shown.get(i) != latents[i]:
+                row.show_value(latents[i], is_changed=latents[i] != start[i])
+                self._shown[i] = latents[i]
         self.scores.show_scores(decoded.scores)
         self.undo.setEnabled(exploration.can_undo)
         self.redo.setEnabled(exploration.can_redo)
@@ -180,6 +184,7 @@ class LatentsPage(QWidget):
             self.stop()
         if index != self._current:
             self.choose(index)
+        self._shown.pop(index, None)  # the row shows what the person set, which may not be what it comes to
         self._exploration.move(index, value)
         self._settle.start(SETTLE_MS)
 
