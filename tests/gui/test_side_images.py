@@ -1,4 +1,4 @@
-"""Side images in a viewer's model: where they stand, and what becomes of them. Needs no screen."""
+"""Side images: where they stand and what becomes of them in a viewer's model; what is drawn, in a real viewer."""
 
 import numpy as np
 import pytest
@@ -78,3 +78,26 @@ def test_update_changes_pixels_in_place(viewer):
     side.update("not there", np.ones((1, 64, 64), np.float32))
     assert side.layer("a") is layer
     assert (layer.data == 1).all()
+
+
+@pytest.mark.viewer
+@pytest.mark.parametrize("n_displayed", [2, 3])
+def test_new_pixels_are_drawn_also_of_an_image_that_was_hidden(make_napari_viewer, n_displayed):
+    viewer = make_napari_viewer(show=True, ndisplay=n_displayed)
+    viewer.add_image(np.zeros((3, 100, 80)), **TRANSFORM)
+    side = SideImages(viewer, "one")
+    side.show(crops("a", "b"), PLACEMENT)
+    viewer.reset_view()
+    layer = side.layer("a")
+
+    def n_white(value):
+        side.update("a", np.full((1, 64, 64), value, np.float32))
+        return int((viewer.screenshot(flash=False)[..., :3] == 255).all(axis=2).sum())
+
+    white = n_white(1.0)
+    assert white > 100
+    assert n_white(0.0) == 0
+    layer.visible = False
+    assert n_white(1.0) == 0
+    layer.visible = True
+    assert n_white(1.0) == white

@@ -103,14 +103,15 @@ class SideImages:
     def update(self, title: str, crop: Crop) -> None:
         """Show another crop in a layer that is there; nothing where the person deleted it.
 
-        Only the canvas is drawn anew. The list of layers needn't know: it would draw all of its entries for each event
-        of a layer, and the whole window with them, which takes longer than all else.
+        Only the canvas is drawn anew. The layer needn't be sliced again: its slice is a view of the pixels that change.
+        The list of layers needn't know: it would draw all of its entries for each event of a layer, and the whole
+        window with them, which takes longer than all else.
         """
         layer, picture = self.layer(title), np.concatenate(list(crop), axis=1)
         if layer is not None and not np.array_equal(layer.data, picture):
             layer.data[...] = picture
             with self._viewer.layers.events.blocker_all():
-                layer.refresh(thumbnail=False, highlight=False, extent=False)
+                layer.events.set_data()
 
     def layer(self, title: str) -> Layer | None:
         """Return the layer with a title, or None where there is none."""

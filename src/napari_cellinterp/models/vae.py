@@ -63,6 +63,8 @@ class Decoder(nn.Module):
         for n_in, n_out in pairwise([*reversed(filters), n_channels]):
             layers += [nn.Upsample(scale_factor=2), nn.Conv2d(n_in, n_out, 3, padding=1), Mish()]
         self.convolutions = nn.Sequential(*layers[:-1])
+        # on the processor some 2.5 times faster
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def logits(self, z: Tensor) -> Tensor:
         """Return the image before the sigmoid, (n, n_channels, 64, 64), of latents (n, n_latents)."""

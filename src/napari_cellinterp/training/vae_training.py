@@ -43,8 +43,8 @@ def new_vae(config: VaeConfig) -> tuple[Encoder, Decoder]:
     """Return an encoder and a decoder with the config's sizes and random weights from its seed."""
     torch.manual_seed(config.seed)
     sizes = (config.n_channels, config.n_latents)
-    last = torch.channels_last
-    return Encoder(*sizes).to(memory_format=last), Decoder(*sizes).to(memory_format=last)  # type: ignore[call-overload]
+    encoder = Encoder(*sizes)
+    return encoder.to(memory_format=torch.channels_last), Decoder(*sizes)  # type: ignore[call-overload]
 
 
 def fit_vae(
