@@ -132,7 +132,7 @@ def fit_dense(turned_latents: Tensor, state: Tensor, config: HeadConfig, n_class
     Parameters
     ----------
     turned_latents : (8, n, n_latents) Tensor
-        Latents of the crops under all flips and quarter turns; one turn a batch.
+        Latents of the crops under all flips and quarter turns; each time a crop comes, one of them is drawn.
     state : (n,) int64 Tensor
         Class of each crop, from 0; of two classes, interphase and metaphase.
     config : HeadConfig
@@ -165,7 +165,7 @@ def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_clas
 
 
 def _latents_of(turned_latents: Tensor, rows: Tensor, rng: np.random.Generator) -> Tensor:
-    return turned_latents[int(rng.integers(N_TURNS)), rows]
+    return turned_latents[torch.from_numpy(rng.integers(0, N_TURNS, len(rows))), rows]
 
 
 def _readable(turned_latents: Tensor, config: RiglConfig) -> Tensor:

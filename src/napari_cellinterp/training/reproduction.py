@@ -38,7 +38,7 @@ CONFIG = TrainingConfig(
     name="benchmark",
     description="Interphase against metaphase on the simulated benchmark.",
     vae=VaeConfig(
-        n_images=1_600_000,
+        n_images=6_400_000,
         learning_rate=1.5e-3,
         guide_sd=0.05,
         beta=6,
@@ -47,8 +47,9 @@ CONFIG = TrainingConfig(
         centre_floor=0.005,
         centre_steepness=3,
         device="cpu",
+        precision="bf16-mixed",
     ),
-    dense=HeadConfig(n_epochs=100),
+    dense=HeadConfig(n_epochs=300, learning_rate=5e-3, dropout=0.05),
     cnn=CnnConfig(n_epochs=100),
     sparse=RiglConfig(
         scaled="density",
