@@ -44,6 +44,9 @@ LARGE_WINDOW = (1300, 850)
 EVENTS_AT_ONCE = 3
 """So many events of a fast drag arrive while one is drawn."""
 
+N_DECODED = 20
+"""Images that are decoded one after the other: one alone is too short to be timed."""
+
 
 def explored() -> ExploreWidget:
     """Open a viewer with a classified movie, in a window as large as napari's first, and pick a nucleus."""
@@ -136,8 +139,8 @@ def figures(quick: bool) -> dict[str, float]:
         name: float(np.median(found)) * 1e3
         for name, found in in_turns(
             {
-                "decode": lambda: decode_images(bundle, latents[:1]),
-                "decode_and_score": lambda: decode(bundle, latents[:1]),
+                "decode": lambda: [decode_images(bundle, latents[:1]) for _ in range(N_DECODED)],
+                "decode_and_score": lambda: [decode(bundle, latents[:1]) for _ in range(N_DECODED)],
                 "grid": lambda: traversal_grid(bundle, latents[0]),
                 "grid_one_by_one": lambda: one_by_one(bundle, latents[0], 11),
                 "flip": lambda: find_flip(bundle, HEAD, crop, "image", attacks.max_epsilon_image),
@@ -159,8 +162,8 @@ def figures(quick: bool) -> dict[str, float]:
         "window_height_px": opened[1],
         "burst_of_3_median_ms": float(np.median(newest)),
         "burst_of_3_drawing_every_event_median_ms": float(np.median(every)),
-        "decode_median_ms": times["decode"],
-        "decode_and_score_all_heads_median_ms": times["decode_and_score"],
+        "decode_median_ms": times["decode"] / N_DECODED,
+        "decode_and_score_all_heads_median_ms": times["decode_and_score"] / N_DECODED,
         "traversal_grid_ms": times["grid"],
         "traversal_grid_one_by_one_ms": times["grid_one_by_one"],
         "counterfactual_ms": times["flip"],
