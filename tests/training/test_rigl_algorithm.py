@@ -168,7 +168,8 @@ def batches_of(turned: torch.Tensor, state: torch.Tensor, config: RiglConfig) ->
     for _ in range(config.n_epochs):
         order = rng.permutation(len(state))
         for rows in order[: len(order) - len(order) % config.batch].reshape(-1, config.batch):
-            yield turned[int(rng.integers(N_TURNS)), rows].tolist(), state[rows].tolist()
+            turns = rng.integers(0, N_TURNS, len(rows))
+            yield turned[turns, rows].tolist(), state[rows].tolist()
 
 
 @pytest.fixture
