@@ -174,25 +174,51 @@ def test_masks_are_those_of_a_plain_reading_of_the_algorithm():
     assert [int(layer.mask.sum()) for layer in layers] == rigl.n_active
 
 
-def test_pruning_step_by_step_follows_its_curve_and_grows_nothing():
+def pruned_step_by_step(check) -> Rigl:
+    """Prune a head that reads six latents step by step, calling ``check(t, layers)`` after each update."""
     torch.manual_seed(3)
     config = RiglConfig(update_interval_steps=5, n_epochs=10, warm_up_epochs=2, prune_epochs=4)
     head = NetworkHead(sparse=True).train()
     layers = head.linear_layers()
     layers[0].mask[:, 6:] = 0
-    rigl, n_left, off = Rigl(layers, config, steps_per_epoch=10), [], None
-    for t in range(100):
+    rigl = Rigl(layers, config, steps_per_epoch=10)
+    for t in range(60):
         head(torch.randn(8, 32)).square().mean().backward()
-        if rigl.update() and t < 60:
-            n_left.append([int(layer.mask.sum()) for layer in layers])
-            now = torch.cat([layer.mask.flatten() == 0 for layer in layers])
-            assert off is None or (now | ~off).all(), "one that was pruned came back"
-            off = now
+        if rigl.update():
+            check(t - 20, layers)
+    return rigl
+
+
+def test_pruning_step_by_step_follows_its_curve_and_grows_nothing():
+    n_left, off = [], []
+
+    def check(t, layers):
+        n_left.append((t, [int(layer.mask.sum()) for layer in layers]))
+        off.append(torch.cat([layer.mask.flatten() == 0 for layer in layers]))
+
+    rigl = pruned_step_by_step(check)
     assert rigl.n_active == [9, 13, 13, 16]
-    expected = [round(9 + (96 - 9) * (1 - t / 40) ** 3) for t in range(0, 40, 5)]
-    assert [n[0] for n in n_left] == expected
-    assert [int(layer.mask.sum()) for layer in layers] == rigl.n_active
-    assert not layers[0].mask[:, 6:].any()
+    assert [t for t, _ in n_left] == list(range(0, 40, 5))
+    for t, counts in n_left:
+        share = (1 - t / 40) ** 3
+        curve = [round(end + (start - end) * share) for start, end in zip((96, 256, 256, 16), (9, 13, 13, 16), strict=True)]
+        assert all(n <= most for n, most in zip(counts, curve, strict=True))
+        if t < 20:  # nothing is idle yet
+            assert counts == curve
+    assert all((later | ~earlier).all() for earlier, later in pairwise(off)), "one that was pruned came back"
+    assert not rigl.layers[0].mask[:, 6:].any()
+
+
+def test_idle_weights_go_before_small_ones():
+    config = RiglConfig(update_interval_steps=1, update_fraction=0, n_epochs=4, warm_up_epochs=0, prune_epochs=1)
+    first = layer_with([[0.1, 9.0], [0.2, 0.3]], [[1.0, 1], [1, 1]], [[0.0, 0], [0, 0]])
+    last = layer_with([[0.0, 0.5]], [[0.0, 1]], [[0.0, 0]])
+    rigl = Rigl([first, last], config, steps_per_epoch=1)
+    rigl.n_active = [2, 1]
+    assert rigl.update()
+    assert rigl.update()
+    assert first.mask.tolist() == [[0, 0], [1, 1]], "9 leads nowhere"
+    assert last.mask.tolist() == [[0, 1]]
 
 
 def test_pruning_that_does_not_end_is_refused():
@@ -257,7 +283,7 @@ def test_pruning_changes_no_output_and_leaves_no_idle_weight(seed, density):
             layer.mask.copy_(torch.rand_like(layer.mask) < density)
     z = torch.randn(20, 8, dtype=torch.float64)
     before, n_before = head(z), sum(int(layer.mask.sum()) for layer in layers)
-    Rigl(layers, RiglConfig(), 1).prune(torch.nn.functional.mish)
+    Rigl(layers, RiglConfig(), 1).prune()
     torch.testing.assert_close(head(z), before, atol=1e-6, rtol=0)
     assert sum(int(layer.mask.sum()) for layer in layers) <= n_before
     for layer, following in pairwise(layers):
@@ -273,6 +299,6 @@ def test_pruning_folds_a_chain_of_constants_into_the_last_bias():
             layer.weight.fill_(2.0)
             layer.bias.fill_(bias)
         layers[0].mask.zero_()
-    Rigl(layers, RiglConfig(), 1).prune(torch.tanh)
+    Rigl(layers, RiglConfig(), 1, torch.tanh).prune()
     assert not any(layer.mask.any() for layer in layers)
     assert layers[2].bias.item() == pytest.approx(0.5 + 2 * math.tanh(-0.4 + 2 * math.tanh(0.3)))

@@ -160,7 +160,7 @@ def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_clas
     steps_per_epoch = max(1, len(state) // config.batch)
     rigl = Rigl(head.linear_layers(), config, steps_per_epoch)
     yield from _fit("sparse", head, partial(_latents_of, turned_latents), state, config, rigl)
-    rigl.prune(torch.nn.functional.mish)
+    rigl.prune()
     return head
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import mish
 
 from napari_cellinterp.models.heads import MaskedLinear
 
@@ -72,7 +73,8 @@ class Rigl:
 
     The warm-up ends with a pruning by magnitude, as in the paper, or begins one that takes ``config.prune_epochs``:
     what is left falls from all weights to the wanted number along a cubic curve (Zhu & Gupta 2018), and nothing grows
-    until that is done. Weights that are off from the beginning stay off.
+    until that is done. There, weights that lead nowhere or come from nowhere go before any other, so that those that are
+    counted are those that work. Weights that are off from the beginning stay off.
 
     Call `update` after the gradients of a step are there; where it returns True, the topology was updated and the
     optimiser takes no step (algorithm 1).
@@ -85,11 +87,19 @@ class Rigl:
         Settings.
     steps_per_epoch : int
         Turns the config's epochs into steps.
+    activation : callable
+        Between the layers, value by value.
     """
 
-    def __init__(self, layers: Sequence[nn.Linear], config: RiglConfig, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        layers: Sequence[nn.Linear],
+        config: RiglConfig,
+        steps_per_epoch: int,
+        activation: Callable[[Tensor], Tensor] = mish,
+    ) -> None:
         self.layers = [layer for layer in layers if isinstance(layer, MaskedLinear)]
-        self.config = config
+        self.config, self.activation = config, activation
         self.warm_up_steps = config.warm_up_epochs * steps_per_epoch
         self.end_step = config.end_fraction * (config.n_epochs - config.warm_up_epochs) * steps_per_epoch
         self.prune_steps = config.prune_epochs * steps_per_epoch
@@ -109,7 +119,9 @@ class Rigl:
         share = update_share(step, self.end_step, self.config.update_fraction)
         grows = step > 0 and step >= self.prune_steps  # nothing is grown into a network that is still pruned
         for layer, allowed, n_end in zip(self.layers, self.allowed, self.n_active, strict=True):
-            n_active = self._n_left(step, int(allowed.sum()), n_end)
+            if self.prune_steps:
+                self._drop_idle()
+            n_active = min(self._n_left(step, int(allowed.sum()), n_end), int(layer.mask.sum()))
             drop_and_grow(layer, n_active, round(share * n_active) if grows else 0, allowed)
         return True
 
@@ -120,12 +132,15 @@ class Rigl:
         return round(n_end + (n_start - n_end) * (1 - step / self.prune_steps) ** 3)
 
     @torch.no_grad()
-    def prune(self, activation: Callable[[Tensor], Tensor]) -> None:
+    def prune(self) -> None:
         """Remove weights that lead nowhere or come from nowhere, and set all that are off to 0; the outputs stay."""
-        prune_leaves(self.layers)
-        fold_constant_neurons(self.layers, activation)
+        self._drop_idle()
         for layer in self.layers:
             layer.weight.mul_(layer.mask)
+
+    def _drop_idle(self) -> None:
+        prune_leaves(self.layers)
+        fold_constant_neurons(self.layers, self.activation)
 
 
 @torch.no_grad()
