@@ -118,7 +118,8 @@ class Rigl:
             return False
         share = update_share(step, self.end_step, self.config.update_fraction)
         grows = step > 0 and step >= self.prune_steps  # nothing is grown into a network that is still pruned
-        for layer, allowed, n_end in zip(self.layers, self.allowed, self.n_active, strict=True):
+        # from the last layer back, so that what leads nowhere since is the first to go in the layers before
+        for layer, allowed, n_end in reversed(list(zip(self.layers, self.allowed, self.n_active, strict=True))):
             if self.prune_steps:
                 self._drop_idle()
             n_active = min(self._n_left(step, int(allowed.sum()), n_end), int(layer.mask.sum()))
