@@ -201,7 +201,9 @@ def test_pruning_step_by_step_follows_its_curve_and_grows_nothing():
     assert [t for t, _ in n_left] == list(range(0, 40, 5))
     for t, counts in n_left:
         share = (1 - t / 40) ** 3
-        curve = [round(end + (start - end) * share) for start, end in zip((96, 256, 256, 16), (9, 13, 13, 16), strict=True)]
+        curve = [
+            round(end + (start - end) * share) for start, end in zip((96, 256, 256, 16), (9, 13, 13, 16), strict=True)
+        ]
         assert all(n <= most for n, most in zip(counts, curve, strict=True))
         if t < 20:  # nothing is idle yet
             assert counts == curve

@@ -73,8 +73,8 @@ class Rigl:
 
     The warm-up ends with a pruning by magnitude, as in the paper, or begins one that takes ``config.prune_epochs``:
     what is left falls from all weights to the wanted number along a cubic curve (Zhu & Gupta 2018), and nothing grows
-    until that is done. There, weights that lead nowhere or come from nowhere go before any other, so that those that are
-    counted are those that work. Weights that are off from the beginning stay off.
+    until that is done. There, weights that lead nowhere or come from nowhere go before any other, so that those that
+    are counted are those that work. Weights that are off from the beginning stay off.
 
     Call `update` after the gradients of a step are there; where it returns True, the topology was updated and the
     optimiser takes no step (algorithm 1).
