@@ -62,7 +62,7 @@ BINARY = TrainingConfig(
     ),
     licence="BSD-3-Clause",
     vae=VaeConfig(
-        n_images=4_000_000,
+        n_images=600_000,
         learning_rate=1.5e-3,
         beta=2,
         guide_sd=0.05,
@@ -71,21 +71,18 @@ BINARY = TrainingConfig(
         centre_floor=0.02,
         centre_steepness=2,
         device="cpu",
-        precision="bf16-mixed",
     ),
     dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
     cnn=CnnConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT),
     sparse=RiglConfig(
         interphase_weight=INTERPHASE_WEIGHT,
         scaled="density",
-        sparsity=0.96,
+        sparsity=0.955,
         prune_epochs=50,
         update_interval_steps=50,
         update_fraction=0,
     ),
-    symbolic=SymbolicConfig(
-        engine="operon", n_crops=6000, n_generations=50, population=1500, interphase_weight=INTERPHASE_WEIGHT
-    ),
+    symbolic=SymbolicConfig(engine="operon", n_generations=30, population=600, interphase_weight=INTERPHASE_WEIGHT),
 )
 
 PHASES = BINARY.model_copy(
@@ -98,14 +95,14 @@ PHASES = BINARY.model_copy(
         ),
         "dense": HeadConfig(n_epochs=30, interphase_weight=PHASES_INTERPHASE_WEIGHT),
         "cnn": CnnConfig(n_epochs=12, interphase_weight=PHASES_INTERPHASE_WEIGHT),
-        "sparse": BINARY.sparse.model_copy(update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.91}),
-        "symbolic": SymbolicConfig(engine="operon", n_crops=5000, n_generations=40, population=1000),
+        "sparse": BINARY.sparse.model_copy(update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.9}),
+        "symbolic": SymbolicConfig(engine="operon", n_generations=20, population=400, n_crops=2500),
         "n_runs": 3,
     }
 )
 
 TWO = ("interphase", "metaphase")
-N_TRAIN, N_TEST, N_MITOTIC = 160_000, 16_000, 120_000
+N_TRAIN, N_TEST, N_MITOTIC = 80_000, 16_000, 60_000
 TRAIN_SEED, TEST_SEED, MITOTIC_SEED = 0, 1_000_000, 2_000_000
 MITOTIC_STATES = {INTERPHASE: 0.60, PROMETAPHASE: 0.12, METAPHASE: 0.08, ANAPHASE: 0.10, APOPTOSIS: 0.10}
 """How often each state is drawn in the scenes that add what is rare in the others."""
@@ -136,9 +133,9 @@ class Mix:
     n_repeats: int
 
 
-MIXES = {BINARY.name: Mix(8000, 0, 24), PHASES.name: Mix(11_000, 4000, 60)}
+MIXES = {BINARY.name: Mix(4000, 0, 12), PHASES.name: Mix(5500, 2000, 30)}
 
-N_INTERPHASE = 8000
+N_INTERPHASE = 4000
 """Real nuclei that are neither small nor bright, among the training crops of the heads."""
 
 N_PROCESSES = 2
