@@ -239,7 +239,9 @@ class RiglConfig(WeightedConfig):
     n_epochs: int = Field(100, ge=1, description="Passes over the training crops, the dense warm-up included.")
     warm_up_epochs: int = Field(20, ge=0, description="Passes before the first pruning.")
     prune_epochs: int = Field(
-        0, ge=0, description="Passes in which weights are pruned step by step; 0: all at once, as in the paper."
+        0,
+        ge=0,
+        description="Passes in which weights are pruned step by step, idle ones first; 0: all at once (the paper).",
     )
     batch: int = Field(64, ge=2, description="Crops in a step.")
     learning_rate: float = Field(1e-3, gt=0, description="Of Adam.")
