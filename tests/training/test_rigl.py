@@ -182,7 +182,7 @@ def pruned_step_by_step(check) -> Rigl:
     layers = head.linear_layers()
     layers[0].mask[:, 6:] = 0
     rigl = Rigl(layers, config, steps_per_epoch=10)
-    for t in range(60):
+    for t in range(100):
         head(torch.randn(8, 32)).square().mean().backward()
         if rigl.update():
             check(t - 20, layers)
@@ -198,8 +198,9 @@ def test_pruning_step_by_step_follows_its_curve_and_grows_nothing():
 
     rigl = pruned_step_by_step(check)
     assert rigl.n_active == [9, 13, 13, 16]
-    assert [t for t, _ in n_left] == list(range(0, 40, 5))
-    for t, counts in n_left:
+    steps = list(range(0, 40, 5))
+    assert [t for t, _ in n_left[: len(steps)]] == steps
+    for t, counts in n_left[: len(steps)]:
         share = (1 - t / 40) ** 3
         curve = [
             round(end + (start - end) * share) for start, end in zip((96, 256, 256, 16), (9, 13, 13, 16), strict=True)
@@ -207,7 +208,9 @@ def test_pruning_step_by_step_follows_its_curve_and_grows_nothing():
         assert all(n <= most for n, most in zip(counts, curve, strict=True))
         if t < 20:  # nothing is idle yet
             assert counts == curve
-    assert all((later | ~earlier).all() for earlier, later in pairwise(off)), "one that was pruned came back"
+    assert all((later | ~earlier).all() for earlier, later in pairwise(off[: len(steps)])), "a pruned one came back"
+    assert len(n_left) == 12  # before 20 + 0.75 * 80
+    assert all(counts == rigl.n_active for _, counts in n_left[len(steps) :]), "growth fills what idle weights left"
     assert not rigl.layers[0].mask[:, 6:].any()
 
 

@@ -73,8 +73,8 @@ class Rigl:
 
     The warm-up ends with a pruning by magnitude, as in the paper, or begins one that takes ``config.prune_epochs``:
     what is left falls from all weights to the wanted number along a cubic curve (Zhu & Gupta 2018), and nothing grows
-    until that is done. There, weights that lead nowhere or come from nowhere go before any other, so that those that
-    are counted are those that work. Weights that are off from the beginning stay off.
+    until that is done. Meanwhile, weights that lead nowhere or come from nowhere go before any other, so that those
+    that are counted are those that work. Weights that are off from the beginning stay off.
 
     Call `update` after the gradients of a step are there; where it returns True, the topology was updated and the
     optimiser takes no step (algorithm 1).
@@ -117,13 +117,17 @@ class Rigl:
         if step < 0 or step >= self.end_step or step % self.config.update_interval_steps:
             return False
         share = update_share(step, self.end_step, self.config.update_fraction)
-        grows = step > 0 and step >= self.prune_steps  # nothing is grown into a network that is still pruned
+        # nothing is grown into a network that is still pruned
+        grows = share > 0 and step > 0 and step >= self.prune_steps
         # from the last layer back, so that what leads nowhere since is the first to go in the layers before
         for layer, allowed, n_end in reversed(list(zip(self.layers, self.allowed, self.n_active, strict=True))):
-            if self.prune_steps:
+            if self.prune_steps and not grows:
                 self._drop_idle()
-            n_active = min(self._n_left(step, int(allowed.sum()), n_end), int(layer.mask.sum()))
-            drop_and_grow(layer, n_active, round(share * n_active) if grows else 0, allowed)
+            n_active, n_on = self._n_left(step, int(allowed.sum()), n_end), int(layer.mask.sum())
+            if grows:  # also what went as idle
+                drop_and_grow(layer, n_active, max(round(share * n_active), n_active - n_on), allowed)
+            else:
+                drop_and_grow(layer, min(n_active, n_on), 0, allowed)
         return True
 
     def _n_left(self, step: int, n_start: int, n_end: int) -> int:
