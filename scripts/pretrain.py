@@ -31,7 +31,7 @@ from napari_cellinterp.training.real_images import (
     interphase_crops,
     labelled_crops,
     masked_crops,
-    split_labelled,
+    read_by_eye,
 )
 from napari_cellinterp.training.run import Training, TrainingData
 from napari_cellinterp.training.run_folder import RunFolder
@@ -40,8 +40,6 @@ from napari_cellinterp.training.validation import states_right
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
     from napari_cellinterp.events import Event
     from napari_cellinterp.models.bundle import ModelBundle
@@ -150,44 +148,46 @@ def simulated(path: Path, n: int, seed: int, states: Mapping[int, float]) -> Lab
     return crops
 
 
+SOURCES = {
+    "dsb2018_fluo": ("BBBC038, fluorescence images with hand-drawn masks (kaggle-dsbowl-2018-dataset-fixes)", "CC0"),
+    "laptrack_crowded": ("crop of Zenodo 6087728, as published in LapTrack's documentation", "CC BY 4.0"),
+    "celltk_scale": ("movie of CellTK", "MIT"),
+    "cecog_frame": ("H2B channel of a frame of the Cecog battery", "CC BY 4.0"),
+}
+"""Name and licence of each set of real images, by its folder."""
+
+
+def source(folder: str, n_crops: int, use: str) -> DataSource:
+    """Say that crops of a set of real images were used."""
+    name, licence = SOURCES[folder]
+    return DataSource(name=name, licence=licence, n_crops=n_crops, use=use)
+
+
 def unlabelled(data: Path) -> tuple[LabelledCrops, list[DataSource]]:
     """Return real crops for the beta-TCVAE, and where they come from."""
     cecog = next((data / "cecog_frame").glob("*.tif"))
-    sets = (
-        (
-            masked_crops(data / "dsb2018_fluo", 1),
-            "BBBC038, fluorescence images with hand-drawn masks (kaggle-dsbowl-2018-dataset-fixes)",
-            "CC0",
-        ),
-        (
-            masked_crops(data / "laptrack_crowded", 2),
-            "crop of Zenodo 6087728, as published in LapTrack's documentation",
-            "CC BY 4.0",
-        ),
-        (found_crops(tifffile.imread(data / "celltk_scale" / "movie.tif")[::3], 3), "movie of CellTK", "MIT"),
-        (found_crops(tifffile.imread(cecog)[1:2], 4), "H2B channel of a frame of the Cecog battery", "CC BY 4.0"),
-    )
-    sources = [
-        DataSource(name=name, licence=licence, n_crops=len(crops), use="beta-TCVAE, unlabelled")
-        for crops, name, licence in sets
-    ]
-    return LabelledCrops.concatenate([crops for crops, _, _ in sets]), sources
+    sets = {
+        "dsb2018_fluo": masked_crops(data / "dsb2018_fluo", 1),
+        "laptrack_crowded": masked_crops(data / "laptrack_crowded", 2),
+        "celltk_scale": found_crops(tifffile.imread(data / "celltk_scale" / "movie.tif")[::3], 3),
+        "cecog_frame": found_crops(tifffile.imread(cecog)[1:2], 4),
+    }
+    sources = [source(folder, len(crops), "beta-TCVAE, unlabelled") for folder, crops in sets.items()]
+    return LabelledCrops.concatenate(list(sets.values())), sources
 
 
 def training_data(
     config: TrainingConfig,
     classes: tuple[str, ...],
     simulated_crops: tuple[LabelledCrops, LabelledCrops],
-    real_scenes: NDArray[np.int64],
     data: Path,
     stream: CropStream | None,
 ) -> TrainingData:
     """Put together simulated and real crops to train on; other scenes choose, calibrate and test."""
-    mix, folder = MIXES[config.name], data / "dsb2018_fluo"
+    mix = MIXES[config.name]
     train, other = (crops.of_classes(classes) for crops in simulated_crops)
-    repeated = labelled_crops(folder, mix.n_repeats, 5).of_classes(classes)
-    repeated = repeated[np.isin(repeated.scene, real_scenes)]
-    others = interphase_crops(folder, N_INTERPHASE, 6).of_classes(classes)
+    repeated = labelled_crops(data, "train", mix.n_repeats, 5).of_classes(classes)
+    others = interphase_crops(data / "dsb2018_fluo", N_INTERPHASE, 6).of_classes(classes)
     real = in_smaller_windows(LabelledCrops.concatenate([repeated, others]), WINDOW_SHARE, 7)
     together = LabelledCrops.concatenate([train.balanced(mix.n_a_class, 0), real])
     validation, test = other.split(0.6, 0)
@@ -258,29 +258,30 @@ def main() -> None:
     real, sources = unlabelled(options.data)
     real = in_smaller_windows(real, WINDOW_SHARE, 9)
     stream = MixedCrops(StoredCrops(train.images, train.outline), StoredCrops(real.images, real.outline), REAL_SHARE)
-    known, _ = split_labelled(labelled_crops(options.data / "dsb2018_fluo", 1, 5))
     history = options.run / "history.txt"
     notes = {"history": history.read_text(encoding="utf-8").strip()} if history.is_file() else {}
     start = None
     for config, classes in ((BINARY, TWO), (PHASES, STATES)):
-        scenes = np.unique(known.scene)
-        data = training_data(config, classes, (train, test), scenes, options.data, None if start else stream)
+        data = training_data(config, classes, (train, test), options.data, None if start else stream)
         folder = RunFolder(options.run / f"{config.name}-run", config, {})
         bundle = finish(Training(folder, data, config, N_PROCESSES, start).bundle(), report)
         figures = simulated_figures(bundle, data.test)
         figures += real_figures(bundle, options.data)
-        labelled = len(known.of_classes(classes))
-        bundle = with_card(bundle, [*sources, *head_sources(len(train), labelled)], figures, **notes)
+        bundle = with_card(bundle, [*sources, *head_sources(len(train), classes)], figures, **notes)
         save_bundle(bundle, options.run / config.name)
         start = bundle
 
 
-def head_sources(n_simulated: int, n_labelled: int) -> list[DataSource]:
+def head_sources(n_simulated: int, classes: tuple[str, ...]) -> list[DataSource]:
     """Return where the crops come from that heads are trained on."""
+    known = read_by_eye().query("use == 'train' and state in @classes")
     taken = "BBBC038, nuclei neither small nor bright, taken for interphase"
     return [
         DataSource(name="simulated scenes", licence="BSD-3-Clause", n_crops=n_simulated, use="all networks"),
-        DataSource(name="BBBC038, states read by eye", licence="CC0", n_crops=n_labelled, use="all heads"),
+        *(
+            source(str(folder), n, "all heads, states read by eye")
+            for folder, n in known["file"].str.split("/").str[0].value_counts().items()
+        ),
         DataSource(name=taken, licence="CC0", n_crops=N_INTERPHASE, use="all heads"),
     ]
 

@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the real data")
     options = parser.parse_args()
     simulated = LabelledCrops.concatenate([simulate_scene_crops(FIRST_SCENE + i) for i in range(N_SCENES)])
-    real = labelled_crops(options.data / "dsb2018_fluo", 1, 5)
+    real = LabelledCrops.concatenate([labelled_crops(options.data, use, 1, 5) for use in ("train", "test")])
     for state in ("interphase", "metaphase"):
         ours, theirs = table(simulated, state), table(real, state)
         print(f"\n{state}: {len(ours)} simulated, {len(theirs)} real\n")

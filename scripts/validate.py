@@ -19,7 +19,7 @@ import numpy as np
 from napari_cellinterp.config import ClassifyConfig, HeadName
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.bundle_info import Figure
-from napari_cellinterp.training.real_images import labelled_crops, split_labelled
+from napari_cellinterp.training.real_images import labelled_crops
 from napari_cellinterp.training.validation import (
     called_mitotic,
     judge_jurkat,
@@ -39,10 +39,13 @@ if TYPE_CHECKING:
 HEADS: tuple[HeadName, ...] = ("sparse", "symbolic", "dense", "cnn")
 CLASSES = ("interphase", "metaphase")
 
+N_DRAWS, SEED = 20, 5
+"""How often each labelled nucleus is cropped: a single draw of the errors of scale and centre may be off by points."""
+
 
 def figures(bundle: ModelBundle, data: Path) -> Iterator[Figure]:
     """Measure all heads of a bundle."""
-    held_out = split_labelled(labelled_crops(data / "dsb2018_fluo", 1, 5))[1]
+    held_out = labelled_crops(data, "test", N_DRAWS, SEED)
     for head in HEADS:
         for where, measure, value, n in measures(bundle, head, data, held_out):
             command = f"python scripts/validate.py {bundle.info.name}"
@@ -82,7 +85,7 @@ def measures(
 
 def write_crops(data: Path, out: Path) -> None:
     """Write held-out labelled crops in interphase and metaphase as npz: ``x``, and ``y`` with the names."""
-    crops = split_labelled(labelled_crops(data / "dsb2018_fluo", 1, 5))[1].of_classes(CLASSES)
+    crops = labelled_crops(data, "test", 1, SEED).of_classes(CLASSES)
     np.savez(out, x=crops.patches.x, y=np.array(CLASSES)[crops.state])
 
 

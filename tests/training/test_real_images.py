@@ -10,7 +10,13 @@ from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import simulate_scene
 from napari_cellinterp.training.datasets import UNKNOWN
-from napari_cellinterp.training.real_images import found_crops, labelled_crops, masked_crops, read_labels
+from napari_cellinterp.training.real_images import (
+    found_crops,
+    interphase_crops,
+    labelled_crops,
+    masked_crops,
+    read_by_eye,
+)
 
 
 def test_real_images_and_movies_with_masks(tmp_path):
@@ -46,25 +52,49 @@ def test_nuclei_without_masks_are_found_first():
 
 
 def test_the_labels_read_by_eye_are_whole():
-    labels = read_labels()
+    labels = read_by_eye()
     assert set(labels["state"]) == set(STATES)
     assert not labels.isna().any(axis=None)
-    assert not labels.duplicated(["file", "y", "x"]).any()
+    assert not labels.duplicated(["file", "plane", "y", "x"]).any()
+    assert (labels.groupby("file")["use"].nunique() == 1).all(), "no image is both trained on and tested on"
+    assert set(labels["use"]) == {"train", "test"}
 
 
-def test_labelled_nuclei_are_cropped_with_their_states(real_data):
-    folder = real_data / "dsb2018_fluo"
-    once, twice = labelled_crops(folder, 1, 0), labelled_crops(folder, 2, 0)
-    assert len(once) == len(read_labels())
+@pytest.mark.parametrize("use", ["train", "test"])
+def test_labelled_nuclei_are_cropped_with_their_states(real_data, use):
+    labels = read_by_eye().query("use == @use")
+    once, twice = (labelled_crops(real_data, use, n, 0) for n in (1, 2))
+    assert len(once) == len(labels)
     assert len(twice) == 2 * len(once)
-    counts = read_labels()["state"].value_counts()
+    counts = labels["state"].value_counts()
     assert {name: int((once.state == i).sum()) for i, name in enumerate(STATES)} == dict(counts)
-    assert len(np.unique(once.scene)) == read_labels()["file"].nunique()
+    assert len(np.unique(once.scene)) == labels.groupby(["file", "plane"]).ngroups
     plates = once.patches.x[once.state == STATES.index("metaphase"), 0]
     assert np.median(plates[:, 30:34, 30:34]) > 0.7
     assert np.median((plates > 0.5).sum(axis=(1, 2))) < 0.8 * np.pi * 14.5**2, "plates are small"
 
 
+def test_crops_to_test_on_are_shown_as_they_are(real_data):
+    """But for scale and centre: two draws of a nucleus look alike, while those to train on may look like anything."""
+    alike = {}
+    for use in ("train", "test"):
+        draws = labelled_crops(real_data, use, 2, 0)
+        of_one = [draws.patches.x[draws.scene == scene].reshape(2, -1, 64 * 64) for scene in np.unique(draws.scene)]
+        first, second = (np.concatenate([pair[i] for pair in of_one]) for i in (0, 1))
+        alike[use] = np.array([np.corrcoef(pair)[0, 1] for pair in zip(first, second, strict=True)])
+    assert np.median(alike["test"]) > 0.85
+    assert np.quantile(alike["test"], 0.1) > np.quantile(alike["train"], 0.1)
+
+
+def test_taken_for_interphase_are_no_labelled_nuclei(real_data):
+    folder = real_data / "dsb2018_fluo"
+    crops = interphase_crops(folder, 100_000, 0)
+    names = np.array(sorted(path.name for path in folder.glob("*_img.tif")))
+    tested = read_by_eye().query("use == 'test'")["file"].str.removeprefix("dsb2018_fluo/")
+    assert not set(names[-np.unique(crops.scene) - 1]) & set(tested)
+    assert 10_000 < len(crops) < 22_000
+
+
 def test_a_missing_image_is_named(tmp_path):
-    with pytest.raises(TrainingError, match=read_labels()["file"].min()):
-        labelled_crops(tmp_path, 1, 0)
+    with pytest.raises(TrainingError, match=read_by_eye().query("use == 'test'")["file"].min()):
+        labelled_crops(tmp_path, "test", 1, 0)

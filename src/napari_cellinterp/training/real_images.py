@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Image = NDArray[np.generic]
+    Use = Literal["train", "test"]
 
 FEWEST_NUCLEI = 3
 """An image of fewer tells no scale."""
@@ -36,12 +38,9 @@ SCALE_ERROR = 0.1
 """How far the scale is off on purpose, standard deviation of its logarithm."""
 
 SHARE_EXPOSED = 0.6
-"""Share of the labelled images that are degraded as by another microscope."""
+"""Share of the images to train on that are degraded as by another microscope."""
 
-HELD_OUT_SHARE = 0.3
-"""Share of the labelled images that no shipped head is trained on."""
-
-LABELS_NAME = "dsb2018_labels.csv"
+LABELS_NAME = "read_by_eye.csv"
 CANDIDATES_NAME = "mitotic_candidates.csv"
 
 
@@ -60,9 +59,8 @@ def masked_crops(folder: Path, seed: int) -> LabelledCrops:
     LabelledCrops
         States unknown; scenes are negative, one an image.
     """
-    pairs = [(p, p.with_name(p.name.replace("_img", "_lab"))) for p in sorted(folder.glob("*_img.tif"))]
-    pairs += [(p, p.with_name("labels.tif")) for p in sorted(folder.glob("movie.tif"))]
-    frames = (zip(_frames(image), _frames(labels), strict=True) for image, labels in pairs)
+    paths = [*sorted(folder.glob("*_img.tif")), *sorted(folder.glob("movie.tif"))]
+    frames = (zip(_frames(path), _frames(_masks_of(path)), strict=True) for path in paths)
     return _unlabelled(frames, seed)
 
 
@@ -85,18 +83,20 @@ def _unlabelled(images: Iterable[Iterable[tuple[Image, Image]]], seed: int) -> L
     return LabelledCrops.concatenate(parts)
 
 
-def labelled_crops(folder: Path, n_repeats: int, seed: int) -> LabelledCrops:
-    """Crop the nuclei of ``dsb2018_fluo`` whose states were read by eye.
+def labelled_crops(data: Path, use: Use, n_repeats: int, seed: int) -> LabelledCrops:
+    """Crop the nuclei whose states were read by eye.
 
     Parameters
     ----------
-    folder : Path
-        Folder of the images.
+    data : Path
+        Folder of the image sets, each in a folder of its own; `read_by_eye` says which.
+    use : {"train", "test"}
+        Nuclei to train shipped heads on, or those that no shipped head is trained on; no image has both.
     n_repeats : int
-        How often each nucleus is cropped, at another scale and mostly as another microscope would show it; once gives
-        it as it is.
+        How often each nucleus is cropped, each time at a scale and a centre that are a little off. Those to train on
+        are mostly shown as other microscopes would, but for the first time.
     seed : int
-        Of the errors of scale and centre, and of the microscopes.
+        Of the errors of scale and centre, and of the microscopes; an image's don't depend on the other images.
 
     Returns
     -------
@@ -108,16 +108,21 @@ def labelled_crops(folder: Path, n_repeats: int, seed: int) -> LabelledCrops:
     TrainingError
         If an image isn't there.
     """
-    rng, parts = np.random.default_rng(seed), []
-    for number, (name, rows) in enumerate(read_labels().groupby("file"), 1):
-        image = folder / str(name)
-        if not image.is_file():
-            raise TrainingError(f"The labelled image {image} isn't there.", "Give the folder of all of dsb2018_fluo.")
-        frame = _frames(image)[0].astype(np.float32)
-        diameter = _diameter(measure_labels(_frames(image.with_name(image.name.replace("_img", "_lab")))[0]))
+    parts = [_nothing()]
+    labels = read_by_eye()
+    images = labels[labels["use"] == use].groupby(["file", "plane"])
+    for number, (image, rows) in enumerate(images, 1):
+        name, plane = cast("tuple[str, int]", image)
+        path = data / name
+        if not path.is_file():
+            raise TrainingError(f"The labelled image {path} isn't there.", "Give the folder of all image sets.")
+        rng = np.random.default_rng([seed, crc32(f"{name} {plane}".encode())])
+        frame = _frames(path)[plane].astype(np.float32)
+        diameter = _diameter(measure_labels(_nuclei_of(path, plane)))
         state = rows["state"].map(STATES.index).to_numpy(np.int64)
         for repeat in range(n_repeats):
-            changed = _elsewhere(frame, diameter, rng) if repeat and rng.random() < SHARE_EXPOSED else frame
+            elsewhere = use == "train" and repeat and rng.random() < SHARE_EXPOSED
+            changed = _elsewhere(frame, diameter, rng) if elsewhere else frame
             windows, _ = _windows(changed, rows[["y", "x"]].to_numpy(), diameter, rng)
             parts.append(_crops(windows, state, -number))
     return LabelledCrops.concatenate(parts)
@@ -138,7 +143,8 @@ def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
     Returns
     -------
     LabelledCrops
-        All in interphase, and none from the images whose states were read by eye; scenes are negative, one an image.
+        All in interphase, none whose state was read by eye, and none from images to test on; scenes are negative, one
+        an image.
 
     Raises
     ------
@@ -149,29 +155,33 @@ def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
     if not table.is_file():
         raise TrainingError(f"The table {table} isn't there.", "Give the folder of all of dsb2018_fluo.")
     candidates = pd.read_csv(table).groupby("file")["label"].agg(set).to_dict()
-    read_by_eye = set(read_labels()["file"])
+    known = {str(name).removeprefix(f"{folder.name}/"): rows for name, rows in read_by_eye().groupby("file")}
     rng, parts = np.random.default_rng(seed), [_nothing()]
     for number, path in enumerate(sorted(folder.glob("*_img.tif")), 1):
-        found = measure_labels(_frames(path.with_name(path.name.replace("_img", "_lab")))[0])
-        if path.name in read_by_eye or len(found) < FEWEST_NUCLEI:
+        masks, labelled = _frames(_masks_of(path))[0], known.get(path.name, read_by_eye()[:0])
+        found = measure_labels(masks)
+        if (labelled["use"] == "test").any() or len(found) < FEWEST_NUCLEI:
             continue
         frame, diameter = _frames(path)[0].astype(np.float32), _diameter(found)
         changed = _elsewhere(frame, diameter, rng) if rng.random() < SHARE_EXPOSED else frame
-        others = found[~found["label"].isin(candidates.get(path.name, ()))]
+        y, x = labelled[["y", "x"]].round().to_numpy(np.int64).T
+        others = found[~found["label"].isin(candidates.get(path.name, set()) | set(masks[y, x]))]
         windows, _ = _windows(changed, others[["y", "x"]].to_numpy(), diameter, rng)
         parts.append(_crops(windows, STATES.index("interphase"), -number))
     crops = LabelledCrops.concatenate(parts)
     return crops[rng.permutation(len(crops))[:n]]
 
 
-def split_labelled(crops: LabelledCrops) -> tuple[LabelledCrops, LabelledCrops]:
-    """Split labelled crops, one a nucleus, by image: those that shipped heads are trained on, and those they aren't."""
-    return crops.split(HELD_OUT_SHARE, seed=0)
-
-
 @cache
-def read_labels() -> pd.DataFrame:
-    """Return the labels read by eye: ``file, y, x`` (pixels), ``state``."""
+def read_by_eye() -> pd.DataFrame:
+    """Return the states read by eye.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``file`` in the folder of image sets, ``plane`` of it (frame or channel, from 0), ``y, x`` (pixels), ``state``,
+        and ``use``, train or test.
+    """
     with files(__package__).joinpath(LABELS_NAME).open(encoding="utf-8") as table:
         return pd.read_csv(table)
 
@@ -180,6 +190,20 @@ def _frames(path: Path) -> Image:
     """Read an image or a movie as (T, Y, X)."""
     array: Image = tifffile.imread(path)
     return array[None] if array.ndim == 2 else array
+
+
+def _masks_of(image: Path) -> Path:
+    """Where the masks of an image would be."""
+    return image.with_name("labels.tif" if image.name == "movie.tif" else image.name.replace("_img", "_lab"))
+
+
+def _nuclei_of(image: Path, plane: int) -> Image:
+    """Return the masks (Y, X) of an image, or the nuclei that the program finds where it has none."""
+    masks = _masks_of(image)
+    if masks != image and masks.is_file():
+        labels: Image = _frames(masks)[plane]
+        return labels
+    return find_nuclei(_frames(image)[plane], NucleiConfig())
 
 
 def _diameter(found: pd.DataFrame) -> float:
