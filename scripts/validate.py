@@ -42,6 +42,8 @@ CLASSES = ("interphase", "metaphase")
 N_DRAWS, SEED = 20, 5
 """How often each labelled nucleus is cropped: a single draw of the errors of scale and centre may be off by points."""
 
+HELD_OUT = f"dsb2018_fluo, held-out images, {N_DRAWS} crops a nucleus"
+
 
 def figures(bundle: ModelBundle, data: Path) -> Iterator[Figure]:
     """Measure all heads of a bundle."""
@@ -66,7 +68,7 @@ def measures(
     for name, judge in (
         ("mitotic_release_half", partial(judge_release, data / "mitotic_release_half")),
         ("jurkat_ifc", partial(judge_jurkat, data / "jurkat_ifc")),
-        ("dsb2018_fluo, held-out images", partial(judge_labelled, held_out)),
+        (HELD_OUT, partial(judge_labelled, held_out)),
     ):
         sides = judge(bundle, head, called_mitotic)
         yield name, "sensitivity", sides.sensitivity, sides.n
@@ -80,7 +82,7 @@ def measures(
     if len(bundle.info.classes) > 2:
         for state, share in states_right(held_out, bundle, head).items():
             n = int((held_out.of_classes([state]).state == 0).sum())
-            yield "dsb2018_fluo, held-out images", f"{state} called so", share, n
+            yield HELD_OUT, f"{state} called so", share, n
 
 
 def write_crops(data: Path, out: Path) -> None:
