@@ -18,6 +18,8 @@ from napari_cellinterp.training.real_images import (
     read_by_eye,
 )
 
+USES = ("train", "validation", "test")
+
 
 def test_real_images_and_movies_with_masks(tmp_path):
     rows, columns = np.ogrid[:120, :160]
@@ -56,11 +58,11 @@ def test_the_labels_read_by_eye_are_whole():
     assert set(labels["state"]) == set(STATES)
     assert not labels.isna().any(axis=None)
     assert not labels.duplicated(["file", "plane", "y", "x"]).any()
-    assert (labels.groupby("file")["use"].nunique() == 1).all(), "no image is both trained on and tested on"
-    assert set(labels["use"]) == {"train", "test"}
+    assert (labels.groupby("file")["use"].nunique() == 1).all(), "no image is for two uses"
+    assert set(labels["use"]) == set(USES)
 
 
-@pytest.mark.parametrize("use", ["train", "test"])
+@pytest.mark.parametrize("use", USES)
 def test_labelled_nuclei_are_cropped_with_their_states(real_data, use):
     labels = read_by_eye().query("use == @use")
     once, twice = (labelled_crops(real_data, use, n, 0) for n in (1, 2))
@@ -86,13 +88,13 @@ def test_crops_to_test_on_are_shown_as_they_are(real_data):
     assert np.quantile(alike["test"], 0.1) > np.quantile(alike["train"], 0.1)
 
 
-def test_taken_for_interphase_are_no_labelled_nuclei(real_data):
+def test_no_nucleus_is_taken_for_interphase_where_states_were_read(real_data):
     folder = real_data / "dsb2018_fluo"
     crops = interphase_crops(folder, 100_000, 0)
     names = np.array(sorted(path.name for path in folder.glob("*_img.tif")))
-    tested = read_by_eye().query("use == 'test'")["file"].str.removeprefix("dsb2018_fluo/")
-    assert not set(names[-np.unique(crops.scene) - 1]) & set(tested)
-    assert 10_000 < len(crops) < 22_000
+    read = read_by_eye()["file"].str.removeprefix("dsb2018_fluo/")
+    assert not set(names[-np.unique(crops.scene) - 1]) & set(read)
+    assert len(crops) > 8000, "there are enough to choose from"
 
 
 def test_a_missing_image_is_named(tmp_path):

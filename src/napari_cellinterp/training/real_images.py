@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Image = NDArray[np.generic]
-    Use = Literal["train", "test"]
+    Use = Literal["train", "validation", "test"]
 
 FEWEST_NUCLEI = 3
 """An image of fewer tells no scale."""
@@ -90,8 +90,8 @@ def labelled_crops(data: Path, use: Use, n_repeats: int, seed: int) -> LabelledC
     ----------
     data : Path
         Folder of the image sets, each in a folder of its own; `read_by_eye` says which.
-    use : {"train", "test"}
-        Nuclei to train shipped heads on, or those that no shipped head is trained on; no image has both.
+    use : {"train", "validation", "test"}
+        Nuclei to train shipped heads on, to choose settings on, or to test them on; no image has two of these.
     n_repeats : int
         How often each nucleus is cropped, each time at a scale and a centre that are a little off. Those to train on
         are mostly shown as other microscopes would, but for the first time.
@@ -143,8 +143,7 @@ def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
     Returns
     -------
     LabelledCrops
-        All in interphase, none whose state was read by eye, and none from images to test on; scenes are negative, one
-        an image.
+        All in interphase, and none from the images whose states were read by eye; scenes are negative, one an image.
 
     Raises
     ------
@@ -155,17 +154,15 @@ def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
     if not table.is_file():
         raise TrainingError(f"The table {table} isn't there.", "Give the folder of all of dsb2018_fluo.")
     candidates = pd.read_csv(table).groupby("file")["label"].agg(set).to_dict()
-    known = {str(name).removeprefix(f"{folder.name}/"): rows for name, rows in read_by_eye().groupby("file")}
+    read = set(read_by_eye()["file"].str.removeprefix(f"{folder.name}/"))
     rng, parts = np.random.default_rng(seed), [_nothing()]
     for number, path in enumerate(sorted(folder.glob("*_img.tif")), 1):
-        masks, labelled = _frames(_masks_of(path))[0], known.get(path.name, read_by_eye()[:0])
-        found = measure_labels(masks)
-        if (labelled["use"] == "test").any() or len(found) < FEWEST_NUCLEI:
+        found = measure_labels(_frames(_masks_of(path))[0])
+        if path.name in read or len(found) < FEWEST_NUCLEI:
             continue
         frame, diameter = _frames(path)[0].astype(np.float32), _diameter(found)
         changed = _elsewhere(frame, diameter, rng) if rng.random() < SHARE_EXPOSED else frame
-        y, x = labelled[["y", "x"]].round().to_numpy(np.int64).T
-        others = found[~found["label"].isin(candidates.get(path.name, set()) | set(masks[y, x]))]
+        others = found[~found["label"].isin(candidates.get(path.name, ()))]
         windows, _ = _windows(changed, others[["y", "x"]].to_numpy(), diameter, rng)
         parts.append(_crops(windows, STATES.index("interphase"), -number))
     crops = LabelledCrops.concatenate(parts)
@@ -180,7 +177,8 @@ def read_by_eye() -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``file`` in the folder of image sets, ``plane`` of it (frame or channel, from 0), ``y, x`` (pixels), ``state``,
-        and ``use``, train or test.
+        and ``use``: train, validation or test. Those for validation are hard: many are there because some head took
+        them for a plate.
     """
     with files(__package__).joinpath(LABELS_NAME).open(encoding="utf-8") as table:
         return pd.read_csv(table)
