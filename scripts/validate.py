@@ -3,8 +3,8 @@
 ``--crops OUT.npz`` writes the labelled crops that no shipped head was trained on, for `cellinterp audit`.
 
 The folder holds ``cancer_migration``, ``mitotic_release_half``, ``jurkat_ifc``, and the image sets of the states that
-were read by eye; none is part of the project. Nuclei labelled for validation are hard: most are there because a head took
-them for a plate.
+were read by eye; none is part of the project. Nuclei labelled for validation are hard: many are there because some head
+took them for a plate.
 """
 
 from __future__ import annotations
