@@ -105,6 +105,14 @@ TRAIN_SEED, TEST_SEED, MITOTIC_SEED = 0, 1_000_000, 2_000_000
 MITOTIC_STATES = {INTERPHASE: 0.60, PROMETAPHASE: 0.12, METAPHASE: 0.08, ANAPHASE: 0.10, APOPTOSIS: 0.10}
 """How often each state is drawn in the scenes that add what is rare in the others."""
 
+SOURCES = {
+    "dsb2018_fluo": ("BBBC038, fluorescence images with hand-drawn masks (kaggle-dsbowl-2018-dataset-fixes)", "CC0"),
+    "laptrack_crowded": ("crop of Zenodo 6087728, as published in LapTrack's documentation", "CC BY 4.0"),
+    "celltk_scale": ("movie of CellTK", "MIT"),
+    "cecog_frame": ("H2B channel of a frame of the Cecog battery", "CC BY 4.0"),
+}
+"""Name and licence of each set of real images, by its folder."""
+
 REAL_SHARE = 0.25
 """Of the crops of the beta-TCVAE."""
 
@@ -146,15 +154,6 @@ def simulated(path: Path, n: int, seed: int, states: Mapping[int, float]) -> Lab
     crops = LabelledCrops.concatenate(list(simulate_crops(n, seed, N_PROCESSES, states)))
     crops.save(path)
     return crops
-
-
-SOURCES = {
-    "dsb2018_fluo": ("BBBC038, fluorescence images with hand-drawn masks (kaggle-dsbowl-2018-dataset-fixes)", "CC0"),
-    "laptrack_crowded": ("crop of Zenodo 6087728, as published in LapTrack's documentation", "CC BY 4.0"),
-    "celltk_scale": ("movie of CellTK", "MIT"),
-    "cecog_frame": ("H2B channel of a frame of the Cecog battery", "CC BY 4.0"),
-}
-"""Name and licence of each set of real images, by its folder."""
 
 
 def source(folder: str, n_crops: int, use: str) -> DataSource:
