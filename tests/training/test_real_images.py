@@ -54,6 +54,21 @@ def test_nuclei_without_masks_are_found_first():
     assert np.median(crops.patches.x[:, 0, 28:36, 28:36]) > 2 * np.median(crops.patches.x[:, 0, 0])
 
 
+def test_repeats_are_shown_by_other_microscopes_and_their_targets_are_not(tmp_path):
+    frame = simulate_scene(np.random.default_rng(3), shape=(400, 400)).image
+    once = found_crops(frame[None], seed=0)
+    crops = found_crops(frame[None], seed=0, n_repeats=3)
+    n = len(once)
+    assert len(crops) == 3 * n
+    assert np.array_equal(crops.images[:n], once.images)
+    assert np.array_equal(crops.target[:n], once.images), "the first time, the image as it is"
+    changed = (crops.images[n:] != crops.target[n:]).mean(axis=(1, 2, 3))
+    assert (changed > 0.2).all()
+    # the same windows: what is bright under one microscope is under the other
+    alike = [np.corrcoef(*pair)[0, 1] for pair in zip(*(a.reshape(3 * n, -1) for a in (crops.images, crops.target)))]
+    assert np.median(alike) > 0.8
+
+
 def test_the_labels_read_by_eye_are_whole():
     labels = read_by_eye()
     assert set(labels["state"]) == set(STATES)
