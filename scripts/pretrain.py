@@ -1,9 +1,9 @@
 """Make the bundles chromatin-64 and chromatin-64-phases: ``python scripts/pretrain.py RUN_FOLDER [--data FOLDER]``.
 
-Simulated crops, mixed with unlabelled real ones, train one beta-TCVAE for both bundles: it is shown them under all kinds
-of microscopes, and learns to draw them as a good one would. Simulated crops and real ones whose states were read by eye
-train the heads. Each stage leaves its file in the run folder and is skipped where that
-file is there, so that a run that was stopped goes on. The bundles are written into RUN_FOLDER.
+Simulated crops, mixed with unlabelled real ones, train one beta-TCVAE for both bundles: it is shown nuclei under all
+kinds of microscopes, and learns to draw them as a good one would. Simulated crops and real ones whose states were read
+by eye train the heads. Each stage leaves its file in the run folder and is skipped where that file is there, so that a
+run that was stopped goes on. The bundles are written into RUN_FOLDER.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ def test_repeats_are_shown_by_other_microscopes_and_their_targets_are_not(tmp_pa
     changed = (crops.images[n:] != crops.target[n:]).mean(axis=(1, 2, 3))
     assert (changed > 0.2).all()
     # the same windows: what is bright under one microscope is under the other
-    alike = [np.corrcoef(*pair)[0, 1] for pair in zip(*(a.reshape(3 * n, -1) for a in (crops.images, crops.target)))]
+    shown, plain = (images.reshape(3 * n, -1) for images in (crops.images, crops.target))
+    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(shown, plain, strict=True)]
     assert np.median(alike) > 0.8
 
 

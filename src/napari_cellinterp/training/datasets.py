@@ -143,8 +143,9 @@ class LabelledCrops:
     def save(self, path: Path) -> None:
         """Write to an npz file; patches as bytes."""
         statistics = {name: getattr(self.patches, name) for name in STATISTICS}
-        target = {} if self.target is None else {"target": self.target}
-        np.savez(path, x=self.images, state=self.state, scene=self.scene, outline=self.outline, **statistics, **target)
+        if self.target is not None:
+            statistics["target"] = self.target
+        np.savez(path, x=self.images, state=self.state, scene=self.scene, outline=self.outline, **statistics)
 
     @staticmethod
     def load(path: Path) -> LabelledCrops:
