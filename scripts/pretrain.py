@@ -1,9 +1,8 @@
 """Make the bundles chromatin-64 and chromatin-64-phases: ``python scripts/pretrain.py RUN_FOLDER [--data FOLDER]``.
 
-Simulated crops, mixed with unlabelled real ones, train one beta-TCVAE for both bundles: it is shown nuclei under all
-kinds of microscopes, and learns to draw them as a good one would. Simulated crops and real ones whose states were read
-by eye train the heads. Each stage leaves its file in the run folder and is skipped where that file is there, so that a
-run that was stopped goes on. The bundles are written into RUN_FOLDER.
+Simulated crops, mixed with unlabelled real ones, train one beta-TCVAE for both bundles; simulated crops and real ones
+whose states were read by eye train the heads. Each stage leaves its file in the run folder and is skipped where that
+file is there, so that a run that was stopped goes on. The bundles are written into RUN_FOLDER.
 """
 
 from __future__ import annotations
@@ -114,14 +113,8 @@ SOURCES = {
 }
 """Name and licence of each set of real images, by its folder."""
 
-N_A_STATE = 12
-"""Of each state and scene, so many crops to train on at most: many cultures and microscopes count, not many crops."""
-
-REAL_SHARE = 0.5
+REAL_SHARE = 0.25
 """Of the crops of the beta-TCVAE."""
-
-N_SHOWN = 4
-"""How often each unlabelled real nucleus is there, but for the first time under other microscopes."""
 
 WINDOW_SHARE = 0.25
 """Of all crops to train on, those that look like patches smaller than 64x64 pixels."""
@@ -154,21 +147,13 @@ N_INTERPHASE = 4000
 N_PROCESSES = 2
 
 
-def simulated(
-    path: Path, n: int, seed: int, states: Mapping[int, float], n_a_state: int | None = N_A_STATE
-) -> LabelledCrops:
+def simulated(path: Path, n: int, seed: int, states: Mapping[int, float]) -> LabelledCrops:
     """Return simulated crops, from their file where there is one."""
     if path.is_file():
         return LabelledCrops.load(path)
-    scenes = simulate_crops(n, seed, N_PROCESSES, states, n_a_state=n_a_state, with_target=True)
-    crops = LabelledCrops.concatenate(list(scenes))
+    crops = LabelledCrops.concatenate(list(simulate_crops(n, seed, N_PROCESSES, states)))
     crops.save(path)
     return crops
-
-
-def stored(crops: LabelledCrops) -> StoredCrops:
-    """Return crops for the beta-TCVAE to draw from."""
-    return StoredCrops(crops.images, crops.outline, crops.target)
 
 
 def source(folder: str, n_crops: int, use: str) -> DataSource:
@@ -181,10 +166,10 @@ def unlabelled(data: Path) -> tuple[LabelledCrops, list[DataSource]]:
     """Return real crops for the beta-TCVAE, and where they come from."""
     cecog = next((data / "cecog_frame").glob("*.tif"))
     sets = {
-        "dsb2018_fluo": masked_crops(data / "dsb2018_fluo", 1, N_SHOWN),
-        "laptrack_crowded": masked_crops(data / "laptrack_crowded", 2, N_SHOWN),
-        "celltk_scale": found_crops(tifffile.imread(data / "celltk_scale" / "movie.tif")[::3], 3, N_SHOWN),
-        "cecog_frame": found_crops(tifffile.imread(cecog)[1:2], 4, N_SHOWN),
+        "dsb2018_fluo": masked_crops(data / "dsb2018_fluo", 1),
+        "laptrack_crowded": masked_crops(data / "laptrack_crowded", 2),
+        "celltk_scale": found_crops(tifffile.imread(data / "celltk_scale" / "movie.tif")[::3], 3),
+        "cecog_frame": found_crops(tifffile.imread(cecog)[1:2], 4),
     }
     sources = [source(folder, len(crops), "beta-TCVAE, unlabelled") for folder, crops in sets.items()]
     return LabelledCrops.concatenate(list(sets.values())), sources
@@ -268,10 +253,10 @@ def main() -> None:
         ]
     )
     train = in_smaller_windows(train, WINDOW_SHARE, 8)
-    test = simulated(options.run / "test.npz", N_TEST, TEST_SEED, STILL_STATES, None)
+    test = simulated(options.run / "test.npz", N_TEST, TEST_SEED, STILL_STATES)
     real, sources = unlabelled(options.data)
     real = in_smaller_windows(real, WINDOW_SHARE, 9)
-    stream = MixedCrops(stored(train), stored(real), REAL_SHARE)
+    stream = MixedCrops(StoredCrops(train.images, train.outline), StoredCrops(real.images, real.outline), REAL_SHARE)
     history = options.run / "history.txt"
     notes = {"history": history.read_text(encoding="utf-8").strip()} if history.is_file() else {}
     start = None

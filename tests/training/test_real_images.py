@@ -54,20 +54,19 @@ def test_nuclei_without_masks_are_found_first():
     assert np.median(crops.patches.x[:, 0, 28:36, 28:36]) > 2 * np.median(crops.patches.x[:, 0, 0])
 
 
-def test_repeats_are_shown_by_other_microscopes_and_their_targets_are_not(tmp_path):
-    frame = simulate_scene(np.random.default_rng(3), shape=(400, 400)).image
-    once = found_crops(frame[None], seed=0)
-    crops = found_crops(frame[None], seed=0, n_repeats=3)
+def test_repeats_are_shown_by_other_microscopes():
+    scene = simulate_scene(np.random.default_rng(3), shape=(400, 400))
+    once = found_crops(scene.image[None], seed=0)
+    crops = found_crops(scene.image[None], seed=0, n_repeats=8)
     n = len(once)
-    assert len(crops) == 3 * n
-    assert np.array_equal(crops.images[:n], once.images)
-    assert np.array_equal(crops.target[:n], once.images), "the first time, the image as it is"
-    changed = (crops.images[n:] != crops.target[n:]).mean(axis=(1, 2, 3))
-    assert (changed > 0.2).all()
-    # the same windows: what is bright under one microscope is under the other
-    shown, plain = (images.reshape(3 * n, -1) for images in (crops.images, crops.target))
-    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(shown, plain, strict=True)]
-    assert np.median(alike) > 0.8
+    assert len(crops) == 8 * n
+    np.testing.assert_array_equal(crops.images[:n], once.images)
+    # how bright the middles are, from bright to dark: much as in the image, but not one microscope like another
+    middles = crops.patches.x[:, 0, 26:38, 26:38].mean(axis=(1, 2)).reshape(8, n)
+    alike = [np.corrcoef(middles[0], row)[0, 1] for row in middles[1:]]
+    assert min(alike) > 0.3
+    noise = np.abs(np.diff(crops.patches.x[:, 0, :8], axis=2)).mean(axis=(1, 2)).reshape(8, n).mean(axis=1)
+    assert noise.max() > 2 * noise.min()
 
 
 def test_the_labels_read_by_eye_are_whole():

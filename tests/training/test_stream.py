@@ -22,7 +22,6 @@ from napari_cellinterp.training.stream import Draw, KeptCrops, MixedCrops, Simul
 
 SCENES = """
 import os
-from dataclasses import replace
 import numpy as np
 from napari_cellinterp.movies.patches import STATISTICS, Patches
 from napari_cellinterp.training.datasets import LabelledCrops
@@ -33,9 +32,6 @@ def numbered(seed, n=None):
     ones = np.ones(n, np.float32)
     patches = Patches(np.full((n, 1, 64, 64), seed / 255, np.float32), **{name: ones for name in STATISTICS})
     return LabelledCrops(patches, np.zeros(n, int), np.full(n, seed), np.full((n, 4), seed, np.float32))
-
-def with_target(seed):
-    return replace(numbered(seed), target=numbered(seed + 100).images[: 3 + seed % 2])
 
 def few(seed):
     return numbered(seed, 1)
@@ -109,31 +105,11 @@ def test_outlines_stay_with_their_crops(scenes, in_threads):
     kept = KeptCrops(range(2, 6), scenes.numbered)
     for crops in (known, MixedCrops(known, known, 0.5), simulated(scenes.numbered), kept):
         with closing(crops.batches(Draw(8))) as batches:
-            images, outline, target = next(batches)
+            images, outline = next(batches)
         assert len(np.unique(images)) > 2
         np.testing.assert_array_equal(outline, np.repeat(images[:, 0, 0, :1], 4, axis=1))
-        np.testing.assert_array_equal(target, images)
     with closing(MixedCrops(known, stored(), 0.25).batches(Draw(8))) as batches:
         assert np.isnan(next(batches).outline).all(axis=1).tolist() == [False] * 6 + [True] * 2
-
-
-def test_targets_stay_with_their_crops(scenes, in_threads):
-    images = stored().images
-    known = StoredCrops(images, target=images + np.uint8(100))
-    for crops in (known, MixedCrops(known, known, 0.5), simulated(scenes.with_target)):
-        with closing(crops.batches(Draw(8))) as batches:
-            batch = next(batches)
-        assert len(np.unique(batch.images)) > 2
-        np.testing.assert_array_equal(batch.target, batch.images + np.uint8(100))
-    with closing(MixedCrops(known, stored(), 0.25).batches(Draw(8))) as batches:
-        batch = next(batches)
-    difference = batch.target - batch.images
-    np.testing.assert_array_equal(difference[:, 0, 0, 0], [100] * 6 + [0] * 2)
-
-
-def test_a_target_of_another_shape():
-    with pytest.raises(TrainingError, match=r"\(50, 1, 64, 64\).*\(49, 1, 64, 64\)"):
-        StoredCrops(stored().images, target=stored().images[1:])
 
 
 @pytest.mark.parametrize(

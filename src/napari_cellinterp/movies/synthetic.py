@@ -109,19 +109,6 @@ class Optics:
     saturation: float
 
 
-IDEAL = Optics(
-    blur_px=0.7,
-    haze=0.0,
-    background=0.02,
-    gradient=0.0,
-    photons=1e5,
-    read_noise=1e-4,
-    resampled_blur_px=0.0,
-    saturation=np.inf,
-)
-"""A microscope as good as one could wish for."""
-
-
 def draw_culture(rng: Rng) -> Culture:
     """Draw a culture at random, as varied as cell lines are."""
     return Culture(
@@ -257,14 +244,11 @@ class Scene:
         True masks: 0 background, i + 1 for the i-th nucleus.
     factors : Factors
         The nuclei, with their positions in pixels of the image.
-    signal : (height, width) float32
-        The stain, before the microscope; see `expose`.
     """
 
     image: Array
     labels: NDArray[np.int32]
     factors: Factors
-    signal: Array
 
 
 def simulate_scene(
@@ -298,7 +282,7 @@ def simulate_scene(
     y, x = _place(factors, shape, zoom, culture.rounding_px, rng)
     factors = _with_sisters(factors.at(y, x), zoom, rng)
     signal, labels = compose(factors, shape, zoom)
-    return Scene(image=expose(signal, optics, zoom, rng), labels=labels, factors=factors, signal=signal)
+    return Scene(image=expose(signal, optics, zoom, rng), labels=labels, factors=factors)
 
 
 def _place(

@@ -11,7 +11,7 @@ import numpy as np
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, normalise, patches_from_images
 from napari_cellinterp.movies.shapes import STATES
-from napari_cellinterp.movies.synthetic import IDEAL, STILL_STATES, expose, simulate_scene
+from napari_cellinterp.movies.synthetic import STILL_STATES, simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
 from napari_cellinterp.training.guides import outlines
 from napari_cellinterp.training.workers import worker_pool
@@ -53,16 +53,12 @@ class LabelledCrops:
         Which scene or image the crop comes from.
     outline : (n, 4) float32
         Of the central nucleus, see `napari_cellinterp.training.guides`; NaN where its mask isn't known.
-    target : (n, n_channels, 64, 64) uint8, optional
-        What a beta-TCVAE shall make of each patch, times 255: the same nuclei under a better microscope. None: the
-        patch itself.
     """
 
     patches: Patches
     state: NDArray[np.int64]
     scene: NDArray[np.int64]
     outline: Outlines
-    target: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         """Return the number of crops."""
@@ -70,8 +66,7 @@ class LabelledCrops:
 
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> LabelledCrops:
         """Return the chosen crops."""
-        target = None if self.target is None else self.target[rows]
-        return LabelledCrops(self.patches[rows], self.state[rows], self.scene[rows], self.outline[rows], target)
+        return LabelledCrops(self.patches[rows], self.state[rows], self.scene[rows], self.outline[rows])
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -143,8 +138,6 @@ class LabelledCrops:
     def save(self, path: Path) -> None:
         """Write to an npz file; patches as bytes."""
         statistics = {name: getattr(self.patches, name) for name in STATISTICS}
-        if self.target is not None:
-            statistics["target"] = self.target
         np.savez(path, x=self.images, state=self.state, scene=self.scene, outline=self.outline, **statistics)
 
     @staticmethod
@@ -153,19 +146,16 @@ class LabelledCrops:
         with np.load(path) as archive:
             statistics = {name: archive[name] for name in STATISTICS}
             patches = Patches(archive["x"].astype(np.float32) / 255, **statistics)
-            target = archive["target"] if "target" in archive else None
-            return LabelledCrops(patches, archive["state"], archive["scene"], archive["outline"], target)
+            return LabelledCrops(patches, archive["state"], archive["scene"], archive["outline"])
 
     @staticmethod
     def concatenate(parts: list[LabelledCrops]) -> LabelledCrops:
-        """Return the crops of several sets as one; a target is kept where all of them have one."""
-        targets = [part.target for part in parts if part.target is not None]
+        """Return the crops of several sets as one."""
         return LabelledCrops(
             Patches.concatenate([part.patches for part in parts]),
             np.concatenate([part.state for part in parts]),
             np.concatenate([part.scene for part in parts]),
             np.concatenate([part.outline for part in parts]),
-            np.concatenate(targets) if len(targets) == len(parts) else None,
         )
 
 
@@ -203,11 +193,7 @@ def in_smaller_windows(crops: LabelledCrops, share: float, seed: int) -> Labelle
 
 
 def simulate_scene_crops(
-    seed: int,
-    states: Mapping[int, float] = STILL_STATES,
-    *,
-    n_a_state: int | None = None,
-    with_target: bool = False,
+    seed: int, states: Mapping[int, float] = STILL_STATES, n_a_state: int | None = None
 ) -> LabelledCrops:
     """Simulate one scene at a random magnification and crop its nuclei as the main job would.
 
@@ -219,8 +205,6 @@ def simulate_scene_crops(
         How often each state of `napari_cellinterp.movies.shapes.STATES` is drawn.
     n_a_state : int, optional
         Crop at most so many nuclei of each state: nuclei of one culture are more alike than those of several.
-    with_target : bool
-        Whether to crop the scene under an ideal microscope as well.
     """
     rng = np.random.default_rng(seed)
     zoom = float(np.exp(rng.uniform(np.log(0.5), np.log(1.25))))
@@ -229,18 +213,14 @@ def simulate_scene_crops(
     found = measure_labels(scene.labels)
     found = found[found["area_px"] >= MIN_VISIBLE_PX * zoom**2]
     if n_a_state is not None:
-        states_there = found.assign(state=scene.factors.state[found["label"] - 1])
-        found = states_there.sample(frac=1, random_state=rng).groupby("state").head(n_a_state)
+        there = found.assign(state=scene.factors.state[found["label"] - 1])
+        found = there.sample(frac=1, random_state=rng).groupby("state").head(n_a_state)
     y = found["y"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
     x = found["x"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
     patches = normalise(crop_frame(scene.image[None], y, x, 1 / zoom))
     ids = found["label"].to_numpy()
     outline = outlines(scene.labels, ids, 1 / zoom)
-    crops = LabelledCrops(patches, scene.factors.state[ids - 1], np.full(len(found), seed), outline)
-    if not with_target:
-        return crops
-    ideal = expose(scene.signal, IDEAL, zoom, rng)
-    return replace(crops, target=to_bytes(normalise(crop_frame(ideal[None], y, x, 1 / zoom)).x))
+    return LabelledCrops(patches, scene.factors.state[ids - 1], np.full(len(found), seed), outline)
 
 
 def simulate_crops(
@@ -248,15 +228,13 @@ def simulate_crops(
     first_seed: int,
     n_processes: int = 2,
     states: Mapping[int, float] = STILL_STATES,
-    *,
     n_a_state: int | None = None,
-    with_target: bool = False,
 ) -> Iterator[LabelledCrops]:
     """Simulate scenes in worker processes until there are enough crops; scene by scene, in order of their seeds.
 
-    All but the number of crops and of processes as in `simulate_scene_crops`.
+    ``states`` and ``n_a_state`` are as in `simulate_scene_crops`.
     """
-    simulate = partial(simulate_scene_crops, states=states, n_a_state=n_a_state, with_target=with_target)
+    simulate = partial(simulate_scene_crops, states=states, n_a_state=n_a_state)
     n = 0
     with worker_pool(n_processes) as pool:
         seed = first_seed

@@ -19,7 +19,7 @@ from napari_cellinterp.movies.patches import Patches, crop_frame, normalise
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import draw_optics, expose
 from napari_cellinterp.movies.tracks import measure_labels
-from napari_cellinterp.training.datasets import CENTRE_ERROR_PX, UNKNOWN, LabelledCrops, to_bytes
+from napari_cellinterp.training.datasets import CENTRE_ERROR_PX, UNKNOWN, LabelledCrops
 from napari_cellinterp.training.guides import no_outlines, outlines
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ def masked_crops(folder: Path, seed: int, n_repeats: int = 1) -> LabelledCrops:
         Of the errors of scale and centre, and of the microscopes.
     n_repeats : int
         How often each nucleus is cropped, each time at a scale and a centre that are a little off; but for the first
-        time, as other microscopes would show it.
+        time, mostly as other microscopes would show it.
 
     Returns
     -------
     LabelledCrops
-        States unknown; scenes are negative, one an image. Targets are the same crops of the image as it is.
+        States unknown; scenes are negative, one an image.
     """
     paths = [*sorted(folder.glob("*_img.tif")), *sorted(folder.glob("movie.tif"))]
     frames = (zip(_frames(path), _frames(_masks_of(path)), strict=True) for path in paths)
@@ -75,21 +75,20 @@ def found_crops(movie: Image, seed: int, n_repeats: int = 1) -> LabelledCrops:
 
 def _unlabelled(images: Iterable[Iterable[tuple[Image, Image]]], seed: int, n_repeats: int) -> LabelledCrops:
     """Crop every nucleus of images, each a series of frames with masks."""
-    rng, parts = np.random.default_rng(seed), []
+    rng, parts = np.random.default_rng(seed), [_nothing()]
     for number, frames in enumerate(images, 1):
         for frame, labels in frames:
             found = measure_labels(labels)
             if len(found) < FEWEST_NUCLEI:
                 continue
-            plain, diameter = frame.astype(np.float32), _diameter(found)
+            diameter, centres = _diameter(found), found[["y", "x"]].to_numpy()
             for repeat in range(n_repeats):
-                shown = _elsewhere(plain, diameter, rng) if repeat else plain
-                windows, zoom = _windows(np.stack([shown, plain]), found[["y", "x"]].to_numpy(), diameter, rng)
-                crops = _crops(windows[:, :1], UNKNOWN, -number)
-                target = to_bytes(normalise(windows[:, 1:]).x)
+                elsewhere = repeat and rng.random() < SHARE_EXPOSED
+                shown = _elsewhere(frame.astype(np.float32), diameter, rng) if elsewhere else frame
+                windows, zoom = _windows(shown, centres, diameter, rng)
                 outline = outlines(labels, found["label"].to_numpy(), zoom)
-                parts.append(replace(crops, outline=outline, target=target))
-    return LabelledCrops.concatenate(parts or [_nothing()])
+                parts.append(replace(_crops(windows, UNKNOWN, -number), outline=outline))
+    return LabelledCrops.concatenate(parts)
 
 
 def labelled_crops(data: Path, use: Use, n_repeats: int, seed: int) -> LabelledCrops:
@@ -132,7 +131,7 @@ def labelled_crops(data: Path, use: Use, n_repeats: int, seed: int) -> LabelledC
         for repeat in range(n_repeats):
             elsewhere = use == "train" and repeat and rng.random() < SHARE_EXPOSED
             changed = _elsewhere(frame, diameter, rng) if elsewhere else frame
-            windows, _ = _windows(changed[None], rows[["y", "x"]].to_numpy(), diameter, rng)
+            windows, _ = _windows(changed, rows[["y", "x"]].to_numpy(), diameter, rng)
             parts.append(_crops(windows, state, -number))
     return LabelledCrops.concatenate(parts)
 
@@ -172,7 +171,7 @@ def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
         frame, diameter = _frames(path)[0].astype(np.float32), _diameter(found)
         changed = _elsewhere(frame, diameter, rng) if rng.random() < SHARE_EXPOSED else frame
         others = found[~found["label"].isin(candidates.get(path.name, ()))]
-        windows, _ = _windows(changed[None], others[["y", "x"]].to_numpy(), diameter, rng)
+        windows, _ = _windows(changed, others[["y", "x"]].to_numpy(), diameter, rng)
         parts.append(_crops(windows, STATES.index("interphase"), -number))
     crops = LabelledCrops.concatenate(parts)
     return crops[rng.permutation(len(crops))[:n]]
@@ -218,12 +217,12 @@ def _diameter(found: pd.DataFrame) -> float:
 
 
 def _windows(
-    planes: Image, centres: NDArray[np.float64], diameter_px: float, rng: np.random.Generator
+    frame: Image, centres: NDArray[np.float64], diameter_px: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], float]:
-    """Cut crops of planes (n_channels, Y, X), scale and centres a little off; also return model pixels per pixel."""
+    """Cut crops with scale and centres a little off; also return the scale, model pixels per pixel of the image."""
     zoom = REFERENCE_DIAMETER_PX / (diameter_px * np.exp(rng.normal(0, SCALE_ERROR)))
     y, x = (centres + rng.normal(0, CENTRE_ERROR_PX / zoom, centres.shape)).T
-    return crop_frame(planes, y, x, zoom), float(zoom)
+    return crop_frame(frame[None], y, x, zoom), float(zoom)
 
 
 def _elsewhere(frame: NDArray[np.float32], diameter_px: float, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -48,13 +48,10 @@ class Batch(NamedTuple):
         Normalised patches, times 255 where they are bytes.
     outline : (n, 4) float32
         Of the central nuclei, see `napari_cellinterp.training.guides`; NaN where it isn't known.
-    target : (n, n_channels, 64, 64) uint8 or float32
-        What shall be made of the images: mostly themselves.
     """
 
     images: Crops
     outline: Outlines
-    target: Crops
 
 
 @dataclass(frozen=True)
@@ -107,18 +104,15 @@ class StoredCrops:
         Normalised patches, times 255 where they are bytes.
     outline : (n, 4) float32, optional
         Of the central nuclei; by default it isn't known.
-    target : (n, n_channels, 64, 64) uint8 or float32, optional
-        What shall be made of the images, such as the same nuclei without blur and noise; by default themselves.
 
     Raises
     ------
     TrainingError
-        If the array is empty, or of another type or number of axes, or the targets aren't as many and as large.
+        If the array is empty, or of another type or number of axes.
     """
 
     images: Crops
     outline: Outlines | None = None
-    target: Crops | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or not len(self.images) or self.images.dtype not in (np.uint8, np.float32):
@@ -126,25 +120,18 @@ class StoredCrops:
                 f"Crops to train on are {self.images.dtype} {self.images.shape}.",
                 "Give at least one, as (n, n_channels, 64, 64) uint8 or float32.",
             )
-        if self.target is not None and self.target.shape != self.images.shape:
-            raise TrainingError(
-                f"The crops are {self.images.shape}, but what shall be made of them is {self.target.shape}.",
-                "Give one target for each crop, as large as it.",
-            )
 
     def batches(self, draw: Draw) -> Batches:
         """Yield random rows, drawn with replacement."""
         outline = no_outlines(len(self.images)) if self.outline is None else self.outline
-        target = self.images if self.target is None else self.target
         for step in count(draw.first_step):
             rows = np.sort(draw.rng(step, ROWS).integers(0, len(self.images), draw.n_crops))
-            yield Batch(self.images[rows], outline[rows], target[rows])
+            yield Batch(self.images[rows], outline[rows])
 
     def describe(self) -> str:
-        """Return the array's shape and checksum, and those of the outlines and targets where there are any."""
+        """Return the array's shape and checksum, and that of the outlines where they are known."""
         outline = "" if self.outline is None else f", outlines {_checksum(self.outline)}"
-        target = "" if self.target is None else f", targets {_checksum(self.target)}"
-        return f"stored {self.images.shape}, CRC {_checksum(self.images)}{outline}{target}"
+        return f"stored {self.images.shape}, CRC {_checksum(self.images)}{outline}"
 
 
 def _checksum(array: NDArray[Any]) -> str:
@@ -224,7 +211,8 @@ class MixedCrops:
 
 
 def _joined(parts: Iterable[Batch]) -> Batch:
-    return Batch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    images, outline = zip(*parts, strict=True)
+    return Batch(np.concatenate(images), np.concatenate(outline))
 
 
 def _same_type(one: Batch, other: Batch) -> Batch:
@@ -279,7 +267,7 @@ class SimulatedCrops:
             for block in blocks:
                 for i in range(place, steps_per_block):
                     rows = slice(i * draw.n_crops, (i + 1) * draw.n_crops)
-                    yield Batch(block.images[rows], block.outline[rows], block.target[rows])
+                    yield Batch(block.images[rows], block.outline[rows])
                 place = 0
 
     def describe(self) -> str:
@@ -320,7 +308,7 @@ class SimulatedCrops:
             )
         order = np.random.default_rng((draw.seed, block.number, 0, SHUFFLE)).permutation(n_there)
         rows = np.resize(order, n)
-        return Batch(crops.images[rows], crops.outline[rows], crops.target[rows])
+        return Batch(crops.images[rows], crops.outline[rows])
 
 
 @dataclass(frozen=True)
@@ -351,5 +339,4 @@ def _result(scene: int, part: Future[Batch]) -> Batch:
 def _scene_bytes(simulate: Callable[[int], LabelledCrops], scene: int) -> Batch:
     """Simulate in a worker; bytes are a quarter of what would have to be sent otherwise."""
     crops = simulate(scene)
-    images = crops.images
-    return Batch(images, crops.outline, images if crops.target is None else crops.target)
+    return Batch(crops.images, crops.outline)

@@ -163,7 +163,7 @@ class _Trainer:
         if checkpoint and self.fabric.is_global_zero:
             checkpoint.save(step, self.networks, self.adam)
 
-    def step(self, step: int, x: Tensor, noise: Tensor, outline: Tensor, target: Tensor) -> TcvaeLoss:
+    def step(self, step: int, x: Tensor, noise: Tensor, outline: Tensor) -> TcvaeLoss:
         """Take one step on images (n, n_channels, 64, 64), bytes or in [0, 1].
 
         Parameters
@@ -176,15 +176,13 @@ class _Trainer:
             Of the samples of z.
         outline : (n, 4) Tensor
             Of the central nuclei.
-        target : (n, n_channels, 64, 64) Tensor
-            What shall be made of the images.
         """
         rate = learning_rate(step, self.n_steps, self.config.learning_rate)
         for group in self.adam.param_groups:
             group["lr"] = rate
-        x, noise, outline, target = self.fabric.to_device((x, noise, outline, target))
-        x, target = _in_unit_range(x), _in_unit_range(target)
-        loss = self._loss(x, noise, outline, target)
+        x, noise, outline = self.fabric.to_device((x, noise, outline))
+        x = (x.float() / 255 if x.dtype == torch.uint8 else x).contiguous(memory_format=torch.channels_last)
+        loss = self._loss(x, noise, outline)
         total = loss.total(self.config.alpha, self.config.beta, self.config.gamma)
         if not total.isfinite():
             raise _not_finite(x, float(total.detach()), step, rate)
@@ -195,9 +193,9 @@ class _Trainer:
         self.is_stepping = False
         return loss
 
-    def _loss(self, x: Tensor, noise: Tensor, outline: Tensor, target: Tensor) -> TcvaeLoss:
+    def _loss(self, x: Tensor, noise: Tensor, outline: Tensor) -> TcvaeLoss:
         decoded, z, mean, log_variance = self.wrapped(x, noise)
-        reconstruction = reconstruction_error(decoded, target, self.pixel_weights, self.config.pixel_sd)
+        reconstruction = reconstruction_error(decoded, x, self.pixel_weights, self.config.pixel_sd)
         terms = decompose(z, mean, log_variance, self.config.n_dataset, self.config.estimator)
         guide_sd = self.config.guide_sd
         if guide_sd is not None and not outline.isfinite().any():
@@ -209,13 +207,6 @@ class _Trainer:
         return TcvaeLoss(reconstruction, *terms, guidance)
 
 
-def _in_unit_range(images: Tensor) -> Tensor:
-    """Return images as numbers in [0, 1], laid out for fast convolutions."""
-    return (images.float() / 255 if images.dtype == torch.uint8 else images).contiguous(
-        memory_format=torch.channels_last
-    )
-
-
 def _not_finite(x: Tensor, total: float, step: int, rate: float) -> TrainingError:
     advice = (
         "Begin anew with a lower learning_rate or a larger pixel_sd; a checkpoint still holds the last good weights."
@@ -225,16 +216,15 @@ def _not_finite(x: Tensor, total: float, step: int, rate: float) -> TrainingErro
     return TrainingError(f"The loss became {total} in step {step}, at a learning rate of {rate:.2g}.", advice)
 
 
-def _prepared(batch: Batch, draw: Draw, step: int, config: VaeConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Flip and turn each crop at random, its outline and its target; the second is the noise of z, (n, n_latents)."""
+def _prepared(batch: Batch, draw: Draw, step: int, config: VaeConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Flip and turn each crop at random, and its outline; between them the noise of the sample of z, (n, n_latents)."""
     n = len(batch.images)
     turns = draw.rng(step, TURNS).integers(0, N_TURNS, n)
     # from torch's own generator on the CPU, which draws alike for every device
     generator = torch.Generator().manual_seed(int(draw.rng(step, NOISE).integers(2**63)))
     noise = torch.randn(n, config.n_latents, generator=generator)
     outline = turned_outlines(torch.from_numpy(batch.outline), torch.from_numpy(turns))
-    images, target = (turned_each(torch.from_numpy(crops), turns) for crops in (batch.images, batch.target))
-    return images, noise, outline, target
+    return turned_each(torch.from_numpy(batch.images), turns), noise, outline
 
 
 class _Pace:
