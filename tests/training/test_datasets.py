@@ -34,11 +34,6 @@ def test_a_scene_is_the_same_for_the_same_seed(crops):
     assert crops.patches.x[:5].tobytes() != simulate_scene_crops(12).patches.x[:5].tobytes()
 
 
-def test_a_scene_gives_few_of_each_state(crops):
-    few = simulate_scene_crops(11, n_a_state=4)
-    np.testing.assert_array_equal(np.bincount(few.state, minlength=5), np.bincount(crops.state, minlength=5).clip(0, 4))
-
-
 def test_crops_are_patches_with_a_nucleus_in_the_middle(crops):
     assert len(crops) > 50
     assert crops.patches.x.shape[1:] == (1, 64, 64)

@@ -54,21 +54,6 @@ def test_nuclei_without_masks_are_found_first():
     assert np.median(crops.patches.x[:, 0, 28:36, 28:36]) > 2 * np.median(crops.patches.x[:, 0, 0])
 
 
-def test_repeats_are_shown_by_other_microscopes():
-    scene = simulate_scene(np.random.default_rng(3), shape=(400, 400))
-    once = found_crops(scene.image[None], seed=0)
-    crops = found_crops(scene.image[None], seed=0, n_repeats=8)
-    n = len(once)
-    assert len(crops) == 8 * n
-    np.testing.assert_array_equal(crops.images[:n], once.images)
-    # how bright the middles are, from bright to dark: much as in the image, but not one microscope like another
-    middles = crops.patches.x[:, 0, 26:38, 26:38].mean(axis=(1, 2)).reshape(8, n)
-    alike = [np.corrcoef(middles[0], row)[0, 1] for row in middles[1:]]
-    assert min(alike) > 0.3
-    noise = np.abs(np.diff(crops.patches.x[:, 0, :8], axis=2)).mean(axis=(1, 2)).reshape(8, n).mean(axis=1)
-    assert noise.max() > 2 * noise.min()
-
-
 def test_the_labels_read_by_eye_are_whole():
     labels = read_by_eye()
     assert set(labels["state"]) == set(STATES)

@@ -192,10 +192,8 @@ def in_smaller_windows(crops: LabelledCrops, share: float, seed: int) -> Labelle
     return LabelledCrops.concatenate(parts)[np.argsort(order)]
 
 
-def simulate_scene_crops(
-    seed: int, states: Mapping[int, float] = STILL_STATES, n_a_state: int | None = None
-) -> LabelledCrops:
-    """Simulate one scene at a random magnification and crop its nuclei as the main job would.
+def simulate_scene_crops(seed: int, states: Mapping[int, float] = STILL_STATES) -> LabelledCrops:
+    """Simulate one scene at a random magnification and crop all of its nuclei as the main job would.
 
     Parameters
     ----------
@@ -203,8 +201,6 @@ def simulate_scene_crops(
         Of the scene; also its number in the result.
     states : mapping of int to float
         How often each state of `napari_cellinterp.movies.shapes.STATES` is drawn.
-    n_a_state : int, optional
-        Crop at most so many nuclei of each state: nuclei of one culture are more alike than those of several.
     """
     rng = np.random.default_rng(seed)
     zoom = float(np.exp(rng.uniform(np.log(0.5), np.log(1.25))))
@@ -212,9 +208,6 @@ def simulate_scene_crops(
     scene = simulate_scene(rng, shape=(side, side), zoom=zoom, states=states)
     found = measure_labels(scene.labels)
     found = found[found["area_px"] >= MIN_VISIBLE_PX * zoom**2]
-    if n_a_state is not None:
-        there = found.assign(state=scene.factors.state[found["label"] - 1])
-        found = there.sample(frac=1, random_state=rng).groupby("state").head(n_a_state)
     y = found["y"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
     x = found["x"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
     patches = normalise(crop_frame(scene.image[None], y, x, 1 / zoom))
@@ -224,17 +217,10 @@ def simulate_scene_crops(
 
 
 def simulate_crops(
-    n_crops: int,
-    first_seed: int,
-    n_processes: int = 2,
-    states: Mapping[int, float] = STILL_STATES,
-    n_a_state: int | None = None,
+    n_crops: int, first_seed: int, n_processes: int = 2, states: Mapping[int, float] = STILL_STATES
 ) -> Iterator[LabelledCrops]:
-    """Simulate scenes in worker processes until there are enough crops; scene by scene, in order of their seeds.
-
-    ``states`` and ``n_a_state`` are as in `simulate_scene_crops`.
-    """
-    simulate = partial(simulate_scene_crops, states=states, n_a_state=n_a_state)
+    """Simulate scenes in worker processes until there are enough crops; scene by scene, in order of their seeds."""
+    simulate = partial(simulate_scene_crops, states=states)
     n = 0
     with worker_pool(n_processes) as pool:
         seed = first_seed

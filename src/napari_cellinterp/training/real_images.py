@@ -44,7 +44,7 @@ LABELS_NAME = "read_by_eye.csv"
 CANDIDATES_NAME = "mitotic_candidates.csv"
 
 
-def masked_crops(folder: Path, seed: int, n_repeats: int = 1) -> LabelledCrops:
+def masked_crops(folder: Path, seed: int) -> LabelledCrops:
     """Crop the nuclei of each ``NAME_img.tif`` with its ``NAME_lab.tif``, and of ``movie.tif`` with ``labels.tif``.
 
     Parameters
@@ -52,10 +52,7 @@ def masked_crops(folder: Path, seed: int, n_repeats: int = 1) -> LabelledCrops:
     folder : Path
         Folder with images and their masks.
     seed : int
-        Of the errors of scale and centre, and of the microscopes.
-    n_repeats : int
-        How often each nucleus is cropped, each time at a scale and a centre that are a little off; but for the first
-        time, mostly as other microscopes would show it.
+        Of the errors of scale and centre.
 
     Returns
     -------
@@ -64,28 +61,23 @@ def masked_crops(folder: Path, seed: int, n_repeats: int = 1) -> LabelledCrops:
     """
     paths = [*sorted(folder.glob("*_img.tif")), *sorted(folder.glob("movie.tif"))]
     frames = (zip(_frames(path), _frames(_masks_of(path)), strict=True) for path in paths)
-    return _unlabelled(frames, seed, n_repeats)
+    return _unlabelled(frames, seed)
 
 
-def found_crops(movie: Image, seed: int, n_repeats: int = 1) -> LabelledCrops:
-    """Crop the nuclei of a movie (T, Y, X) that has no masks, where the program finds them; else as `masked_crops`."""
+def found_crops(movie: Image, seed: int) -> LabelledCrops:
+    """Crop the nuclei of a movie (T, Y, X) that has no masks, where the program finds them."""
     config = NucleiConfig()
-    return _unlabelled([((frame, find_nuclei(frame, config)) for frame in movie)], seed, n_repeats)
+    return _unlabelled([((frame, find_nuclei(frame, config)) for frame in movie)], seed)
 
 
-def _unlabelled(images: Iterable[Iterable[tuple[Image, Image]]], seed: int, n_repeats: int) -> LabelledCrops:
+def _unlabelled(images: Iterable[Iterable[tuple[Image, Image]]], seed: int) -> LabelledCrops:
     """Crop every nucleus of images, each a series of frames with masks."""
     rng, parts = np.random.default_rng(seed), [_nothing()]
     for number, frames in enumerate(images, 1):
         for frame, labels in frames:
             found = measure_labels(labels)
-            if len(found) < FEWEST_NUCLEI:
-                continue
-            diameter, centres = _diameter(found), found[["y", "x"]].to_numpy()
-            for repeat in range(n_repeats):
-                elsewhere = repeat and rng.random() < SHARE_EXPOSED
-                shown = _elsewhere(frame.astype(np.float32), diameter, rng) if elsewhere else frame
-                windows, zoom = _windows(shown, centres, diameter, rng)
+            if len(found) >= FEWEST_NUCLEI:
+                windows, zoom = _windows(frame, found[["y", "x"]].to_numpy(), _diameter(found), rng)
                 outline = outlines(labels, found["label"].to_numpy(), zoom)
                 parts.append(replace(_crops(windows, UNKNOWN, -number), outline=outline))
     return LabelledCrops.concatenate(parts)
