@@ -14,7 +14,7 @@ from napari_cellinterp.explain.audit import audit
 from napari_cellinterp.explain.audit_measures import AuditCrops
 from napari_cellinterp.explain.audit_report import write_html, write_json
 from napari_cellinterp.explain.central import nuclei_of_crops
-from napari_cellinterp.explain.explain_report import REPORT_NAME, SECTIONS, Subject, report
+from napari_cellinterp.explain.explain_report import FORMULAS_NAME, GRAPH_NAME, REPORT_NAME, SECTIONS, Subject, report
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
 from napari_cellinterp.models.latent_names import CENTRAL, NEIGHBOURHOOD, kinds_of
 from napari_cellinterp.movies.crops import read_crops
@@ -27,7 +27,7 @@ from napari_cellinterp.results.files import written_beside
 from napari_cellinterp.training.datasets import CENTRE_ERROR_PX, MIN_VISIBLE_PX, SCENE_SIDE_PX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -151,7 +151,8 @@ def explain_job(model: str | Path | ModelBundle, folder: Path) -> Job[Path]:
     model : str, Path or ModelBundle
         Name or folder of a bundle, or a loaded one.
     folder : Path
-        Where ``explain.html``, ``figures/``, ``topology.graphml`` and ``formulas.txt`` go.
+        Where ``explain.html``, ``figures/``, ``topology.graphml`` and ``formulas.txt`` go. What another report left
+        there stays, with a warning.
 
     Returns
     -------
@@ -170,11 +171,24 @@ def explain_job(model: str | Path | ModelBundle, folder: Path) -> Job[Path]:
     for make in SECTIONS:
         sections.append(make(subject))
         yield Progressed(len(sections), len(SECTIONS))
-    for name, content in report(subject, sections).items():
+    files = report(subject, sections)
+    others = _other_files(folder, files)
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        message = f"{folder} keeps files of another report: {', '.join(others[:3])}{more}."
+        yield Warned("other_files", message, len(others))
+    for name, content in files.items():
         with written_beside(folder / name) as beside:
             beside.write_bytes(content)
         yield FileWritten(folder / name)
     return folder / REPORT_NAME
+
+
+def _other_files(folder: Path, files: Mapping[str, bytes]) -> list[str]:
+    """Return the files that a report of another model left in the folder, and that aren't among ``files``."""
+    patterns = ("figures/*.svg", GRAPH_NAME, FORMULAS_NAME)
+    there = (path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern))
+    return sorted(name for name in there if name not in files)
 
 
 def write_audit_job(audits: Sequence[Audit], folder: Path) -> Job[None]:

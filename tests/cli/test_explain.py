@@ -59,6 +59,18 @@ def test_explain_writes_a_report_with_its_figures(call, model, tmp_path):
     assert b"data:image/png;base64" in (out / "explain.html").read_bytes()
 
 
+def test_what_another_report_left_is_named_and_stays(call, model, tmp_path):
+    assert "another report" not in call(model, "--out", tmp_path)[2]
+    assert "another report" not in call(model, "--out", tmp_path)[2]
+    left = tmp_path / "figures" / "response-9-9.svg"
+    left.write_text("of another model", "utf-8")
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
+    code, _, notes = call(model, "--out", tmp_path)
+    assert code == 0
+    assert "files of another report: figures/response-9-9.svg." in " ".join(notes.split())
+    assert left.read_text("utf-8") == "of another model"
+
+
 def test_unknown_models_and_wrong_places_are_one_message(call, model, tmp_path):
     code, _, said = call("no-such-model", "--out", tmp_path / "out")
     assert (code, "There is no model named 'no-such-model'" in said) == (1, True)
