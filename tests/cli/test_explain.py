@@ -9,7 +9,7 @@ import pytest
 
 from napari_cellinterp import questioning
 from napari_cellinterp.cli import app as cli
-from napari_cellinterp.events import FileWritten, Progressed, finish
+from napari_cellinterp.events import FileWritten, Progressed, Warned, finish
 from napari_cellinterp.models.bundle import save_bundle
 from napari_cellinterp.questioning import explain_job
 
@@ -59,16 +59,23 @@ def test_explain_writes_a_report_with_its_figures(call, model, tmp_path):
     assert b"data:image/png;base64" in (out / "explain.html").read_bytes()
 
 
-def test_what_another_report_left_is_named_and_stays(call, model, tmp_path):
-    assert "another report" not in call(model, "--out", tmp_path)[2]
-    assert "another report" not in call(model, "--out", tmp_path)[2]
+def test_what_another_report_left_is_named_and_stays(call, model, bundle, tmp_path, monkeypatch):
+    for _ in range(2):  # its own files, from the first time, are no others
+        assert "another report" not in call(model, "--out", tmp_path)[2]
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
     left = tmp_path / "figures" / "response-9-9.svg"
     left.write_text("of another model", "utf-8")
-    (tmp_path / "notes.txt").write_text("mine", "utf-8")
     code, _, notes = call(model, "--out", tmp_path)
     assert code == 0
     assert "files of another report: figures/response-9-9.svg." in " ".join(notes.split())
     assert left.read_text("utf-8") == "of another model"
+    # a report that draws neither network nor formula, where one did
+    monkeypatch.setattr(questioning, "SECTIONS", questioning.SECTIONS[-2:])
+    n_figures, events = len(list((tmp_path / "figures").iterdir())), []
+    finish(explain_job(bundle, tmp_path), events.append)
+    (warning,) = (event for event in events if isinstance(event, Warned))
+    assert warning.count == n_figures + len(["formulas.txt", "topology.graphml"])
+    assert warning.message.endswith(f" and {warning.count - 3} more.")
 
 
 def test_unknown_models_and_wrong_places_are_one_message(call, model, tmp_path):
