@@ -113,6 +113,14 @@ def test_constants_that_do_not_pay_are_dropped():
     assert kept.loss < 1e-4
 
 
+def test_a_latent_that_does_not_pay_is_dropped():
+    latents = np.random.default_rng(0).normal(size=(300, 2))
+    scores = 2 * latents[:, 0] - 1
+    goal = goal_of(latents, np.sign(scores), scores)
+    simplest, *_ = finish(refine(["2*z0 + (-0.001*z1) - 1"], goal, SymbolicConfig()))
+    assert str(simplest.expression) == "2*z0 - 1"
+
+
 def test_what_cannot_be_read_or_is_too_large_is_left_out():
     goal = goal_of(np.random.default_rng(0).normal(size=(50, 3)), np.ones(50))
     found = finish(refine(["z0 +", "z0*z1*z2 + 1", "z1 + 2"], goal, SymbolicConfig(max_size=5)))

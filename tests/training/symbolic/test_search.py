@@ -11,7 +11,9 @@ import pytest
 from napari_cellinterp.config import SymbolicConfig
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.events import EpochFinished, finish
+from napari_cellinterp.models.expression import Expression
 from napari_cellinterp.training.symbolic import hinge, search_each_class, search_formulas, squared
+from napari_cellinterp.training.symbolic.linear import linear_scores
 from napari_cellinterp.training.symbolic.operon import _named
 from napari_cellinterp.training.symbolic.search import _balanced
 
@@ -55,6 +57,29 @@ def test_a_closed_form_is_found_by_its_scores():
     assert best.accuracy > 0.99
     assert best.target == "squared"
     assert squared(best.expression.evaluate(latents), scores) == pytest.approx(best.loss)
+
+
+@pytest.mark.parametrize("target", ["hinge", "squared"])
+def test_no_linear_score_that_is_allowed_beats_the_front(target):
+    latents = np.random.default_rng(12).normal(size=(400, 8))
+    scores = latents @ np.array([2.0, -1.5, 0, 1.2, 0.9, 0, -0.7, 0]) + 0.4
+    config = SymbolicConfig(engine="operon", n_generations=2, population=20, max_size=21, target=target)
+    front = finish(search_formulas(latents, np.sign(scores), scores, range(8), config))
+    best = front[-1]
+    assert best.expression.latents == (0, 1, 3, 4, 6)
+    assert best.accuracy > 0.99
+    assert best.complexity <= 21
+
+
+def test_linear_scores_take_the_latent_that_helps_most():
+    latents = np.random.default_rng(13).normal(size=(300, 5))
+    wanted = 0.5 - 3 * latents[:, 4] + 2 * latents[:, 0] + latents[:, 2]
+    wanted[:9] = 1e4  # crops that don't count
+    weights = np.where(np.arange(300) < 9, 0.0, 2.0)
+    formulas = [Expression.parse(text) for text in linear_scores(latents, wanted, weights, [0, 1, 2, 4], 3)]
+    assert [formula.latents for formula in formulas] == [(4,), (0, 4), (0, 2, 4)]
+    np.testing.assert_allclose(formulas[-1].evaluate(latents)[9:], wanted[9:], atol=1e-4)
+    assert len(linear_scores(latents, wanted, weights, [0, 1], 9)) == 2
 
 
 def test_the_search_tells_how_far_it_is_and_its_seed_settles_it():

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from napari_cellinterp.errors import ExpressionError
 from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.models.expression import Expression
-from napari_cellinterp.training.symbolic.rewriting import constants, folded, with_constants, without_a_constant
+from napari_cellinterp.training.symbolic.rewriting import constants, folded, with_constants, without_a_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -191,13 +191,13 @@ def _refined(expression: Expression, goal: Goal) -> Candidate:
         options={"maxfev": EVALUATIONS * len(start)},
     )
     rounded = [float(f"{value:.{DIGITS}g}") for value in result.x]
-    return goal.measured(with_constants(expression, rounded))
+    return goal.measured(folded(with_constants(expression, rounded)))
 
 
 def _shortened(candidate: Candidate, goal: Goal, parsimony: float) -> Candidate:
-    """Drop constant factors and terms as long as that costs less loss than it saves in complexity."""
+    """Drop constant factors and small terms as long as that costs less loss than it saves in complexity."""
     while True:
-        shorter = [_refined(folded(expression), goal) for expression in without_a_constant(candidate.expression)]
+        shorter = [_refined(folded(expression), goal) for expression in without_a_part(candidate.expression)]
         best = min([candidate, *shorter], key=lambda c: c.loss + parsimony * c.complexity)
         if best is candidate:
             return candidate

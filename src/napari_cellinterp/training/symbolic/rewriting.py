@@ -1,7 +1,8 @@
-"""Formulas turned into others: with other constants, with constants gathered, with a constant less."""
+"""Formulas turned into others: with other constants, with constants gathered, with a constant or a term less."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,8 +42,8 @@ def _rebuild(node: Node, remaining: Iterator[float]) -> Node:
     return node
 
 
-def without_a_constant(expression: Expression) -> list[Expression]:
-    """Return the formulas that have one factor or term less, where that is a constant."""
+def without_a_part(expression: Expression) -> list[Expression]:
+    """Return the formulas that have one factor or term less, where that is a constant or a latent times one."""
     return [Expression(node) for node in _shorter(expression.root)]
 
 
@@ -51,19 +52,28 @@ def _shorter(node: Node) -> Iterator[Node]:
         case Unary():
             yield from (Unary(node.operator, argument) for argument in _shorter(node.argument))
         case Binary():
-            if isinstance(node.left, Constant) and node.operator in ("+", "*"):
+            if node.operator in ("+", "*") and _may_go(node.left, node.right, node.operator):
                 yield node.right
-            if isinstance(node.right, Constant) and node.operator in ("+", "-", "*", "/"):
+            if node.operator in ("+", "-", "*", "/") and _may_go(node.right, node.left, node.operator):
                 yield node.left
             yield from (Binary(node.operator, left, node.right) for left in _shorter(node.left))
             yield from (Binary(node.operator, node.left, right) for right in _shorter(node.right))
+
+
+def _may_go(part: Node, rest: Node, operator: str) -> bool:
+    """Whether a part is a constant; or a latent times one, in a sum that is more than a constant without it."""
+    if isinstance(part, Constant) or isinstance(rest, Constant):
+        return isinstance(part, Constant)
+    scaled = isinstance(part, Binary) and part.operator == "*" and {type(part.left), type(part.right)} == {Constant, Latent}
+    return scaled and operator in ("+", "-")
 
 
 def folded(expression: Expression) -> Expression:
     """Return the formula with operations on constants alone carried out: the engine leaves many.
 
     Constant factors of a product, and constant terms of a sum, become one: ``2*(3*z0)`` is ``6*z0``. What changes
-    nothing goes: ``0 + 1*z0`` is ``z0``.
+    nothing goes: ``0 + 1*z0`` is ``z0``. A negative factor after a plus or a minus turns it: ``z0 + (-2*z1)`` is
+    ``z0 - 2*z1``.
     """
     return Expression(_fold(expression.root))
 
@@ -72,8 +82,9 @@ def _fold(node: Node) -> Node:
     if isinstance(node, Unary):
         node = Unary(node.operator, _fold(node.argument))
     elif isinstance(node, Binary):
-        gathered = _gathered(Binary(node.operator, _fold(node.left), _fold(node.right)))
-        node = _without_neutral(gathered) if isinstance(gathered, Binary) else gathered
+        node = _turned(Binary(node.operator, _fold(node.left), _fold(node.right)), "-")
+        for rewrite in (_gathered, _without_neutral, partial(_turned, sign="+")):
+            node = rewrite(node) if isinstance(node, Binary) else node
     if isinstance(node, Constant | Latent) or any(isinstance(n, Latent) for n in walk(node)):
         return node
     value = float(Expression(node).evaluate(np.zeros((1, 1)))[0])
@@ -105,6 +116,24 @@ def _without_neutral(node: Binary) -> Node:
         case Binary("*", Constant(0.0), Latent()) | Binary("*", Latent(), Constant(0.0)):
             return Constant(0.0)  # of a latent only: anything else may be undefined
     return node
+
+
+def _turned(node: Binary, sign: str) -> Binary:
+    """Turn a plus or a minus before a negative constant, or before a product of one."""
+    opposite = _opposite(node.right)
+    if node.operator != sign or opposite is None:
+        return node
+    return Binary({"+": "-", "-": "+"}[sign], node.left, opposite)
+
+
+def _opposite(node: Node) -> Node | None:
+    """Return a term that begins with a negative constant without its minus; None where there is none."""
+    match node:
+        case Constant(value) if value < 0:
+            return Constant(-value)
+        case Binary("*" | "/", Constant(value), rest) if value < 0:
+            return Binary(node.operator, Constant(-value), rest)
+    return None
 
 
 def _apart(node: Node, operator: str) -> tuple[float | None, Node | None]:
