@@ -160,6 +160,15 @@ def test_the_best_on_validation_is_kept_and_the_test_accuracy_is_told():
     assert calibration.slope + calibration.offset == pytest.approx(np.log(4), abs=0.05), "8 of 10 of this score"
 
 
+@pytest.mark.parametrize(("interphase_weight", "best"), [(1.0, 1), (5.0, 0)])
+def test_interphase_counts_in_the_choice_as_in_the_training(interphase_weight, best):
+    crops = judged(np.zeros((10, 2)), [1] * 8 + [0] * 2)
+    heads = [constant_head(-1), constant_head(1)]
+    head, info = keep_best(heads, crops, crops, [None] * 2, interphase_weight)
+    assert head is heads[best]
+    assert [run.accuracy for run in info.runs] == [0.2, 0.8], "the figures weigh all crops alike"
+
+
 @pytest.mark.parametrize(("n_wrong", "kept"), [(1, "z0"), (5, "z0 + z1")])
 def test_of_formulas_nearly_as_good_the_simpler_is_kept(n_wrong, kept):
     """Only a few of a thousand need z1."""
@@ -185,6 +194,14 @@ def candidate(text: str, loss: float = 1.0, accuracy: float = 0.5, target: str =
 def test_the_simplest_formula_near_the_best_is_chosen(accuracies, chosen):
     front = [candidate(text, accuracy=a) for text, a in zip(("z0", "z0 + 1", "z0 + z1*z2"), accuracies, strict=True)]
     assert chosen_formula(front) is front[chosen]
+
+
+@pytest.mark.parametrize(("interphase_weight", "chosen"), [(1.0, 0), (7.0, 1)])
+def test_where_interphase_counts_more_a_simpler_formula_may_cost_less(interphase_weight, chosen):
+    """With 1 : 7, the same share of the weighted crops is four times as many metaphases."""
+    front = [candidate("z0", accuracy=0.949), candidate("z0 + 1", accuracy=0.9496)]
+    front.append(candidate("z0 + z1*z2", accuracy=0.95))
+    assert chosen_formula(front, interphase_weight) is front[chosen]
 
 
 def test_fronts_are_told_for_each_score_and_loss():

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 ACCURACY_FOR_SIMPLICITY = 0.002
-"""A simpler formula is preferred where it costs at most so much accuracy."""
+"""A simpler formula is preferred where it costs at most so much accuracy of two classes that count alike."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ class Judged:
         inputs = torch.from_numpy(self.images).float() / 255 if isinstance(head, Cnn) else self.latents
         return scores_of(head, inputs)
 
-    def accuracy(self, head: nn.Module) -> float:
-        """Share of right states; an undefined score is wrong."""
-        return float((states_of(self.scores(head)) == self.state).mean())
+    def accuracy(self, head: nn.Module, interphase_weight: float = 1.0) -> float:
+        """Share of right states, each crop in interphase counting so much; an undefined score is wrong."""
+        weights = np.where(self.state == 0, interphase_weight, 1.0)
+        return float(np.average(states_of(self.scores(head)) == self.state, weights=weights))
 
 
 @torch.no_grad()
@@ -73,7 +74,11 @@ def scores_of(head: nn.Module, inputs: Tensor) -> Floats:
 
 
 def keep_best(
-    heads: Sequence[nn.Module], validation: Judged, test: Judged, targets: Sequence[FormulaTarget | None]
+    heads: Sequence[nn.Module],
+    validation: Judged,
+    test: Judged,
+    targets: Sequence[FormulaTarget | None],
+    interphase_weight: float = 1.0,
 ) -> tuple[nn.Module, HeadInfo]:
     """Choose and calibrate the run of a scheme on ``validation``; measure all runs on ``test``.
 
@@ -85,6 +90,8 @@ def keep_best(
         Crops of different scenes.
     targets : sequence of str or None
         Loss that each run's formulas were searched with; None for networks.
+    interphase_weight : float
+        How much interphase counts in the choice: as much as it did in the training.
 
     Returns
     -------
@@ -97,9 +104,9 @@ def keep_best(
         describe(head).model_copy(update={"seed": i, "accuracy": test.accuracy(head), "target": target})
         for i, (head, target) in enumerate(zip(heads, targets, strict=True))
     ]
-    found = [validation.accuracy(head) for head in heads]
+    found = [validation.accuracy(head, interphase_weight) for head in heads]
     if isinstance(heads[0], SymbolicHead):
-        good = [i for i, accuracy in enumerate(found) if accuracy >= max(found) - ACCURACY_FOR_SIMPLICITY]
+        good = _near_the_best(found, interphase_weight)
         best = min(good, key=lambda i: (runs[i].expression_size, -found[i]))
     else:
         best = int(np.argmax(found))
@@ -164,10 +171,15 @@ def calibrated(scores: Floats, state: NDArray[np.int64]) -> tuple[Calibration, .
     return tuple(Calibration(slope=float(slope / spread), offset=float(offset)) for offset in offsets)
 
 
-def chosen_formula(front: Sequence[Candidate]) -> Candidate:
-    """Return the simplest formula of a front whose training accuracy is near the front's best."""
-    best = max(candidate.accuracy for candidate in front)
-    return next(candidate for candidate in front if candidate.accuracy >= best - ACCURACY_FOR_SIMPLICITY)
+def chosen_formula(front: Sequence[Candidate], interphase_weight: float = 1.0) -> Candidate:
+    """Return the simplest formula of a front whose training accuracy, so weighted, is near the front's best."""
+    return front[_near_the_best([candidate.accuracy for candidate in front], interphase_weight)[0]]
+
+
+def _near_the_best(accuracies: Sequence[float], interphase_weight: float) -> list[int]:
+    """Where accuracies are near the best: so many metaphases may be lost, however little they weigh."""
+    allowed = ACCURACY_FOR_SIMPLICITY * 2 / (1 + interphase_weight)
+    return [i for i, accuracy in enumerate(accuracies) if accuracy >= max(accuracies) - allowed]
 
 
 def with_front(info: HeadInfo, head: SymbolicHead, runs: Sequence[list[list[Candidate]]], test: Judged) -> HeadInfo:

@@ -185,17 +185,18 @@ class Training:
         dense, sparse = yield from self.networks()
         fronts = yield from self.formulas()
         validation, test = (judged(encoder, crops) for crops in (self.data.validation, self.data.test))
-        formulas = symbolic_heads(fronts)
-        targets = [target_name(front[0][0].target) for front in fronts]
-        schemes: dict[HeadName, Sequence[nn.Module]] = {
-            "sparse": sparse,
-            "symbolic": formulas,
-            "dense": dense,
-            "cnn": cnns,
+        # of several classes, formulas are searched with all of them counting alike
+        formula_weight = self.config.symbolic.interphase_weight if self.n_classes == 2 else 1.0
+        schemes: dict[HeadName, tuple[Sequence[nn.Module], float]] = {
+            "sparse": (sparse, self.config.sparse.interphase_weight),
+            "symbolic": (symbolic_heads(fronts, formula_weight), formula_weight),
+            "dense": (dense, self.config.dense.interphase_weight),
+            "cnn": (cnns, self.config.cnn.interphase_weight),
         }
+        targets = {"symbolic": [target_name(front[0][0].target) for front in fronts]}
         heads: dict[HeadName, tuple[nn.Module, HeadInfo]] = {
-            name: keep_best(runs, validation, test, targets if name == "symbolic" else [None] * len(runs))
-            for name, runs in schemes.items()
+            name: keep_best(runs, validation, test, targets.get(name, [None] * len(runs)), weight)
+            for name, (runs, weight) in schemes.items()
         }
         formula, info = heads["symbolic"]
         assert isinstance(formula, SymbolicHead)
@@ -217,9 +218,9 @@ def judged(encoder: Encoder, crops: LabelledCrops) -> Judged:
     return Judged(crops.images, encode_all(encoder, crops.images)[0], crops.state)
 
 
-def symbolic_heads(runs: Sequence[Fronts]) -> list[SymbolicHead]:
+def symbolic_heads(runs: Sequence[Fronts], interphase_weight: float = 1.0) -> list[SymbolicHead]:
     """Return each run's head: of each of its fronts one formula."""
-    return [SymbolicHead([chosen_formula(front).expression for front in fronts]) for fronts in runs]
+    return [SymbolicHead([chosen_formula(front, interphase_weight).expression for front in fronts]) for fronts in runs]
 
 
 def _numbered(networks: Sequence[nn.Module], name: str = "model") -> dict[str, nn.Module]:

@@ -94,10 +94,10 @@ def search_heads(
 
 
 def kept_latents(heads: Sequence[NetworkHead]) -> list[int]:
-    """Return the latents that at least half of the sparse heads read, the most read first."""
+    """Return the latents that at least a third of the sparse heads read, the most read first."""
     n_latents = heads[0].linear_layers()[0].in_features
     counts = np.bincount([i for head in heads for i in read_latents(head)], minlength=n_latents)
-    return [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] >= max(1, len(heads) / 2)]
+    return [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] >= max(1, len(heads) / 3)]
 
 
 def _side_by_side(name: str, work: Callable[[R], T], runs: Sequence[R], n_processes: int) -> Job[list[T]]:

@@ -54,7 +54,7 @@ class Candidate:
     loss : float
         Hinge loss, or squared error.
     accuracy : float
-        Share of right states; NaN where it was never measured.
+        Share of right states, weighted as the loss is; NaN where it was never measured.
     target : {'hinge', 'squared'}
         Which loss that is.
     """
@@ -104,7 +104,8 @@ class Goal:
         """Return a formula with its figures; an undefined score is a wrong state."""
         values = expression.evaluate(self.latents)
         right = np.isfinite(values) & ((values >= 0) == (self.sign > 0))
-        return Candidate(expression, self.loss(values), float(right.mean()), self.target)
+        accuracy = float(np.average(right, weights=self.weights))
+        return Candidate(expression, self.loss(values), accuracy, self.target)
 
 
 def hinge(scores: Floats, sign: Floats, weights: Floats | None = None) -> float:
