@@ -27,6 +27,7 @@ from napari_cellinterp.movies.synthetic import STILL_STATES
 from napari_cellinterp.training.assembly import with_card
 from napari_cellinterp.training.datasets import LabelledCrops, in_smaller_windows, simulate_crops
 from napari_cellinterp.training.real_images import (
+    cut_crops,
     found_crops,
     interphase_crops,
     labelled_crops,
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from napari_cellinterp.models.bundle import ModelBundle
     from napari_cellinterp.training.stream import CropStream
 
-INTERPHASE_WEIGHT, CNN_INTERPHASE_WEIGHT, PHASES_INTERPHASE_WEIGHT = 6.0, 2.0, 0.5
+SPARSE_INTERPHASE_WEIGHT, FORMULA_INTERPHASE_WEIGHT, DENSE_INTERPHASE_WEIGHT = 8.0, 9.0, 6.0
+CNN_INTERPHASE_WEIGHT, PHASES_INTERPHASE_WEIGHT = 2.0, 0.5
 """In culture, mitoses are few: a false plate among many interphase nuclei costs more than a missed one. Of the five
 states all count alike: there are twice as many crops of interphase as of most others."""
 
@@ -70,17 +72,24 @@ BINARY = TrainingConfig(
         centre_steepness=2,
         device="cpu",
     ),
-    dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
+    dense=HeadConfig(n_epochs=40, interphase_weight=DENSE_INTERPHASE_WEIGHT),
     cnn=CnnConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT),
     sparse=RiglConfig(
-        interphase_weight=INTERPHASE_WEIGHT,
+        interphase_weight=SPARSE_INTERPHASE_WEIGHT,
         scaled="density",
-        sparsity=0.955,
+        sparsity=0.94,
         prune_epochs=50,
         update_interval_steps=50,
         update_fraction=0,
     ),
-    symbolic=SymbolicConfig(engine="operon", n_generations=30, population=600, interphase_weight=INTERPHASE_WEIGHT),
+    symbolic=SymbolicConfig(
+        engine="operon",
+        n_crops=12_000,
+        max_size=22,
+        n_generations=30,
+        population=600,
+        interphase_weight=FORMULA_INTERPHASE_WEIGHT,
+    ),
 )
 
 PHASES = BINARY.model_copy(
@@ -132,17 +141,18 @@ class Mix:
         Of apoptosis, in all: it is the rarest of the states, and blurred bodies look like plates seen end on.
     n_repeats : int
         How often each labelled real nucleus is there, at other scales and under other microscopes.
+    n_ordinary, n_cut : int
+        Real nuclei that are neither small nor bright, whole and as the edge of an image would cut them.
     """
 
     n_a_class: int
     n_apoptotic: int
     n_repeats: int
+    n_ordinary: int
+    n_cut: int
 
 
-MIXES = {BINARY.name: Mix(4000, 0, 12), PHASES.name: Mix(5500, 2000, 30)}
-
-N_INTERPHASE = 4000
-"""Real nuclei that are neither small nor bright, among the training crops of the heads."""
+MIXES = {BINARY.name: Mix(8000, 0, 24, 8000, 2000), PHASES.name: Mix(5500, 2000, 30, 4000, 0)}
 
 N_PROCESSES = 2
 
@@ -186,8 +196,9 @@ def training_data(
     mix = MIXES[config.name]
     train, other = (crops.of_classes(classes) for crops in simulated_crops)
     repeated = labelled_crops(data, "train", mix.n_repeats, 5).of_classes(classes)
-    others = interphase_crops(data / "dsb2018_fluo", N_INTERPHASE, 6).of_classes(classes)
-    real = in_smaller_windows(LabelledCrops.concatenate([repeated, others]), WINDOW_SHARE, 7)
+    others = interphase_crops(data / "dsb2018_fluo", mix.n_ordinary, 6).of_classes(classes)
+    cut = cut_crops(data / "dsb2018_fluo", mix.n_cut, 12).of_classes(classes)
+    real = in_smaller_windows(LabelledCrops.concatenate([repeated, others, cut]), WINDOW_SHARE, 7)
     together = LabelledCrops.concatenate([train.balanced(mix.n_a_class, 0), real])
     validation, test = other.split(0.6, 0)
     validation = validation.balanced(1000, 0)
@@ -266,12 +277,12 @@ def main() -> None:
         bundle = finish(Training(folder, data, config, N_PROCESSES, start).bundle(), report)
         figures = simulated_figures(bundle, data.test)
         figures += real_figures(bundle, options.data)
-        bundle = with_card(bundle, [*sources, *head_sources(len(train), classes)], figures, **notes)
+        bundle = with_card(bundle, [*sources, *head_sources(len(train), classes, MIXES[config.name])], figures, **notes)
         save_bundle(bundle, options.run / config.name)
         start = bundle
 
 
-def head_sources(n_simulated: int, classes: tuple[str, ...]) -> list[DataSource]:
+def head_sources(n_simulated: int, classes: tuple[str, ...], mix: Mix) -> list[DataSource]:
     """Return where the crops come from that heads are trained on."""
     known = read_by_eye().query("use == 'train' and state in @classes")
     taken = "BBBC038, nuclei neither small nor bright, taken for interphase"
@@ -281,7 +292,7 @@ def head_sources(n_simulated: int, classes: tuple[str, ...]) -> list[DataSource]
             source(str(folder), n, "all heads, states read by eye")
             for folder, n in known["file"].str.split("/").str[0].value_counts().items()
         ),
-        DataSource(name=taken, licence="CC0", n_crops=N_INTERPHASE, use="all heads"),
+        DataSource(name=taken, licence="CC0", n_crops=mix.n_ordinary + mix.n_cut, use="all heads"),
     ]
 
 

@@ -12,6 +12,7 @@ from napari_cellinterp.movies.synthetic import simulate_scene
 from napari_cellinterp.training import real_images
 from napari_cellinterp.training.datasets import UNKNOWN
 from napari_cellinterp.training.real_images import (
+    cut_crops,
     found_crops,
     interphase_crops,
     labelled_crops,
@@ -93,6 +94,38 @@ def test_no_nucleus_is_taken_for_interphase_where_states_were_read(real_data):
     read = read_by_eye()["file"].str.removeprefix("dsb2018_fluo/")
     assert not set(names[-np.unique(crops.scene) - 1]) & set(read)
     assert len(crops) > 8000, "there are enough to choose from"
+
+
+def test_cut_nuclei_lie_at_an_edge(tmp_path, monkeypatch):
+    """Bright disks of radius 12 on black, of which an edge leaves little."""
+    rows, columns = np.ogrid[:160, :160]
+    labels = np.zeros((160, 160), np.uint16)
+    for i, (y, x) in enumerate([(40, 40), (40, 120), (120, 40), (120, 120)]):
+        labels[(rows - y) ** 2 + (columns - x) ** 2 < 12**2] = i + 1
+    tifffile.imwrite(tmp_path / "a_img.tif", (200 * (labels > 0)).astype(np.uint8))
+    tifffile.imwrite(tmp_path / "a_lab.tif", labels)
+    (tmp_path / "mitotic_candidates.csv").write_text("file,label\na_img.tif,2\n", encoding="utf-8")
+    monkeypatch.setattr(real_images, "SHARE_EXPOSED", 0)
+    monkeypatch.setattr(real_images, "VISIBLE_SHARE", (0.05, 0.15))
+    cut = cut_crops(tmp_path, 100, 0)
+    assert len(cut) == 3, "the candidate is left out"
+    assert (cut.state == STATES.index("interphase")).all()
+    assert (cut.patches.x[:, 0, 32, 32] > 0.9).all(), "what is left is in the middle"
+    whole = interphase_crops(tmp_path, 100, 0)
+    bright = [(crops.patches.x > 0.9).sum(axis=(1, 2, 3)) for crops in (cut, whole)]
+    assert bright[0].max() < bright[1].min()
+    assert len(cut_crops(tmp_path, 2, 0)) == 2
+    with pytest.raises(TrainingError, match=r"mitotic_candidates\.csv isn't there"):
+        cut_crops(tmp_path / "nowhere", 2, 0)
+
+
+def test_no_cut_nucleus_is_of_an_image_whose_states_were_read(real_data):
+    folder = real_data / "dsb2018_fluo"
+    cut = cut_crops(folder, 100_000, 0)
+    names = np.array(sorted(path.name for path in folder.glob("*_img.tif")))
+    read = read_by_eye()["file"].str.removeprefix("dsb2018_fluo/")
+    assert not set(names[-np.unique(cut.scene) - 1]) & set(read)
+    assert len(cut) > 2000, "there are enough to choose from"
 
 
 def test_a_missing_image_is_named(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 from zlib import crc32
 
 import numpy as np
@@ -23,7 +23,7 @@ from napari_cellinterp.training.datasets import CENTRE_ERROR_PX, UNKNOWN, Labell
 from napari_cellinterp.training.guides import no_outlines, outlines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,6 +39,12 @@ SCALE_ERROR = 0.1
 
 SHARE_EXPOSED = 0.6
 """Share of the images to train on that are degraded as by another microscope."""
+
+VISIBLE_SHARE = (0.02, 0.9)
+"""Of a nucleus that is cut on purpose, how much is left: smallest and largest share."""
+
+N_CUT_AN_IMAGE = 8
+"""So many nuclei of an image are cut."""
 
 LABELS_NAME = "read_by_eye.csv"
 CANDIDATES_NAME = "mitotic_candidates.csv"
@@ -150,23 +156,61 @@ def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
     TrainingError
         If the table of candidates isn't there.
     """
+    rng, parts = np.random.default_rng(seed), [_nothing()]
+    for image in _ordinary_nuclei(folder):
+        changed = _elsewhere(image.frame, image.diameter_px, rng) if rng.random() < SHARE_EXPOSED else image.frame
+        windows, _ = _windows(changed, image.nuclei[["y", "x"]].to_numpy(), image.diameter_px, rng)
+        parts.append(_crops(windows, STATES.index("interphase"), image.scene))
+    crops = LabelledCrops.concatenate(parts)
+    return crops[rng.permutation(len(crops))[:n]]
+
+
+def cut_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
+    """Crop nuclei of ``dsb2018_fluo`` as they would look at the edge of an image that cuts them.
+
+    A sliver of a nucleus looks like a metaphase plate, and movies of small fields have many. Parameters, result and
+    errors are as in `interphase_crops`.
+    """
+    rng, parts = np.random.default_rng(seed), [_nothing()]
+    for image in _ordinary_nuclei(folder):
+        for label in rng.permutation(image.nuclei["label"].to_numpy())[:N_CUT_AN_IMAGE]:
+            changed = _elsewhere(image.frame, image.diameter_px, rng) if rng.random() < SHARE_EXPOSED else image.frame
+            turn = rng.integers(4)
+            frame, mask = np.rot90(changed, turn), np.rot90(image.labels == label, turn)
+            columns = np.nonzero(mask)[1]
+            end = int(np.quantile(columns, rng.uniform(*VISIBLE_SHARE))) + 1
+            if end < image.diameter_px:  # it lies at the other edge
+                continue
+            centre = np.argwhere(mask[:, :end]).mean(axis=0, keepdims=True)
+            windows, _ = _windows(frame[:, :end], centre, image.diameter_px, rng)
+            parts.append(_crops(windows, STATES.index("interphase"), image.scene))
+    crops = LabelledCrops.concatenate(parts)
+    return crops[rng.permutation(len(crops))[:n]]
+
+
+class _Image(NamedTuple):
+    """An image of ``dsb2018_fluo``, its masks, and those of its nuclei that are neither small nor bright."""
+
+    frame: NDArray[np.float32]
+    labels: Image
+    diameter_px: float
+    nuclei: pd.DataFrame
+    scene: int
+
+
+def _ordinary_nuclei(folder: Path) -> Iterator[_Image]:
+    """Yield the images of which no nucleus was read by eye; those of few nuclei tell no scale and are left out."""
     table = folder / CANDIDATES_NAME
     if not table.is_file():
         raise TrainingError(f"The table {table} isn't there.", "Give the folder of all of dsb2018_fluo.")
     candidates = pd.read_csv(table).groupby("file")["label"].agg(set).to_dict()
     read = set(read_by_eye()["file"].str.removeprefix(f"{folder.name}/"))
-    rng, parts = np.random.default_rng(seed), [_nothing()]
     for number, path in enumerate(sorted(folder.glob("*_img.tif")), 1):
-        found = measure_labels(_frames(_masks_of(path))[0])
-        if path.name in read or len(found) < FEWEST_NUCLEI:
-            continue
-        frame, diameter = _frames(path)[0].astype(np.float32), _diameter(found)
-        changed = _elsewhere(frame, diameter, rng) if rng.random() < SHARE_EXPOSED else frame
-        others = found[~found["label"].isin(candidates.get(path.name, ()))]
-        windows, _ = _windows(changed, others[["y", "x"]].to_numpy(), diameter, rng)
-        parts.append(_crops(windows, STATES.index("interphase"), -number))
-    crops = LabelledCrops.concatenate(parts)
-    return crops[rng.permutation(len(crops))[:n]]
+        labels = _frames(_masks_of(path))[0]
+        found = measure_labels(labels)
+        if path.name not in read and len(found) >= FEWEST_NUCLEI:
+            others = found[~found["label"].isin(candidates.get(path.name, ()))]
+            yield _Image(_frames(path)[0].astype(np.float32), labels, _diameter(found), others, -number)
 
 
 @cache
