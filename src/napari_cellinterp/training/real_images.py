@@ -175,7 +175,7 @@ def cut_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
     for image in _ordinary_nuclei(folder):
         for label in rng.permutation(image.nuclei["label"].to_numpy())[:N_CUT_AN_IMAGE]:
             changed = _elsewhere(image.frame, image.diameter_px, rng) if rng.random() < SHARE_EXPOSED else image.frame
-            turn = rng.integers(4)
+            turn = int(rng.integers(4))
             frame, mask = np.rot90(changed, turn), np.rot90(image.labels == label, turn)
             columns = np.nonzero(mask)[1]
             end = int(np.quantile(columns, rng.uniform(*VISIBLE_SHARE))) + 1

@@ -64,8 +64,9 @@ def _may_go(part: Node, rest: Node, operator: str) -> bool:
     """Whether a part is a constant; or a latent times one, in a sum that is more than a constant without it."""
     if isinstance(part, Constant) or isinstance(rest, Constant):
         return isinstance(part, Constant)
-    scaled = isinstance(part, Binary) and part.operator == "*" and {type(part.left), type(part.right)} == {Constant, Latent}
-    return scaled and operator in ("+", "-")
+    if not isinstance(part, Binary) or part.operator != "*":
+        return False
+    return {type(part.left), type(part.right)} == {Constant, Latent} and operator in ("+", "-")
 
 
 def folded(expression: Expression) -> Expression:
