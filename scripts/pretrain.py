@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.models.bundle import ModelBundle
     from napari_cellinterp.training.stream import CropStream
 
-SPARSE_INTERPHASE_WEIGHT, FORMULA_INTERPHASE_WEIGHT, DENSE_INTERPHASE_WEIGHT = 8.0, 9.0, 6.0
-CNN_INTERPHASE_WEIGHT, PHASES_INTERPHASE_WEIGHT = 2.0, 0.5
+INTERPHASE_WEIGHT, SPARSE_INTERPHASE_WEIGHT, CNN_INTERPHASE_WEIGHT, PHASES_INTERPHASE_WEIGHT = 6.0, 8.0, 2.0, 0.5
 """In culture, mitoses are few: a false plate among many interphase nuclei costs more than a missed one. Of the five
 states all count alike: there are twice as many crops of interphase as of most others."""
 
@@ -72,7 +71,7 @@ BINARY = TrainingConfig(
         centre_steepness=2,
         device="cpu",
     ),
-    dense=HeadConfig(n_epochs=40, interphase_weight=DENSE_INTERPHASE_WEIGHT),
+    dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
     cnn=CnnConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT),
     sparse=RiglConfig(
         interphase_weight=SPARSE_INTERPHASE_WEIGHT,
@@ -82,14 +81,7 @@ BINARY = TrainingConfig(
         update_interval_steps=50,
         update_fraction=0,
     ),
-    symbolic=SymbolicConfig(
-        engine="operon",
-        n_crops=12_000,
-        max_size=22,
-        n_generations=30,
-        population=600,
-        interphase_weight=FORMULA_INTERPHASE_WEIGHT,
-    ),
+    symbolic=SymbolicConfig(engine="operon", n_generations=30, population=600, interphase_weight=INTERPHASE_WEIGHT),
 )
 
 PHASES = BINARY.model_copy(

@@ -111,7 +111,8 @@ class Goal:
 def hinge(scores: Floats, sign: Floats, weights: Floats | None = None) -> float:
     """Weighted mean of max(0, 1 - y f), y being -1 or +1; undefined scores count as a large loss."""
     loss = np.where(np.isfinite(scores), np.maximum(0, 1 - sign * scores), UNDEFINED_LOSS)
-    return float(np.average(loss, weights=weights))
+    with np.errstate(over="ignore"):
+        return float(np.average(loss, weights=weights))
 
 
 def squared(scores: Floats, wanted: Floats, weights: Floats | None = None) -> float:
@@ -119,7 +120,7 @@ def squared(scores: Floats, wanted: Floats, weights: Floats | None = None) -> fl
     undefined = UNDEFINED_LOSS * np.mean(wanted**2)
     with np.errstate(over="ignore"):
         loss = np.where(np.isfinite(scores), (scores - wanted) ** 2, undefined)
-    return float(np.average(loss, weights=weights))
+        return float(np.average(loss, weights=weights))
 
 
 def pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:
