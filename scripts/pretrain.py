@@ -95,7 +95,7 @@ PHASES = BINARY.model_copy(
         "dense": HeadConfig(n_epochs=30, interphase_weight=PHASES_INTERPHASE_WEIGHT),
         "cnn": CnnConfig(n_epochs=12, interphase_weight=PHASES_INTERPHASE_WEIGHT),
         "sparse": BINARY.sparse.model_copy(update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.9}),
-        "symbolic": SymbolicConfig(engine="operon", n_generations=20, population=400, n_crops=2500),
+        "symbolic": SymbolicConfig(engine="operon", n_generations=30, population=600, n_crops=6000),
         "n_runs": 3,
     }
 )
