@@ -1,13 +1,11 @@
-"""PySR in its own process, which is played by small scripts: none of this needs Julia."""
+"""PySR in its own process, played by small scripts, or PySR itself with Julia played: none of this needs Julia."""
 
 from __future__ import annotations
 
-import ast
 import os
 import sys
 import time
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -120,41 +118,43 @@ def test_the_settings_of_the_paper():
     assert (squared["random_state"], squared["maxsize"], squared["populations"]) == (3, 7, 2)
 
 
-def test_pysr_knows_all_settings():
-    source = Path(find_spec("pysr").origin).with_name("sr.py").read_text(encoding="utf-8")
-    (init,) = (
-        function
-        for item in ast.parse(source).body
-        if isinstance(item, ast.ClassDef) and item.name == "PySRRegressor"
-        for function in item.body
-        if isinstance(function, ast.FunctionDef) and function.name == "__init__"
-    )
-    names = {argument.arg for argument in [*init.args.args, *init.args.kwonlyargs]}
-    assert {*pysr_engine.settings(CONFIG), "output_directory", "run_id"} <= names
-
-
-PLAYED = """
-import json
+JULIA = """
 from pathlib import Path
+from unittest.mock import MagicMock
 import numpy as np
 
-class PySRRegressor:
-    def __init__(self, *, output_directory, run_id, **settings):
-        self.folder, self.settings = Path(output_directory) / run_id, settings
+class JuliaError(Exception):
+    pass
 
-    def fit(self, x, y, *, weights, variable_names):
-        assert x.shape == (60, 2) and y.shape == weights.shape == (60,)
-        assert set(y) == {-1.0, 1.0} and set(weights[y < 0]) == {2.0} and set(weights[y > 0]) == {1.0}
-        assert self.settings["niterations"] == 40
-        self.folder.mkdir()
-        loss = float(np.mean((x[:, 0] - y) ** 2))
-        name, _ = variable_names
-        (self.folder / "hall_of_fame.csv").write_text(f'Complexity,Loss,Equation\\n5,{loss},"{name} * 3 - 1.2"\\n')
+AnyValue = VectorValue = object
+
+def convert(kind, value):
+    return value
+
+def search(x, y, *, weights, niterations, variable_names, run_id, options, parallelism, **others):
+    assert x.shape == (2, 60) and y.shape == weights.shape == (60,)
+    assert set(y) == {-1.0, 1.0} and set(weights[y < 0]) == {2.0} and set(weights[y > 0]) == {1.0}
+    assert (niterations, variable_names, parallelism) == (40, ["z17", "z3"], "serial")
+    assert (options["maxsize"], options["parsimony"], options["deterministic"]) == (20, 0.001, True)
+    assert any("weight * max(zero(prediction)" in str(call) for call in Main.mock_calls)
+    assert options["elementwise_loss"] is not None and options["complexity_of_operators"] is not None
+    loss = float(np.mean((x[0] - y) ** 2))
+    rows = [f'1,{loss + 1},"z17"', f'5,{loss},"(z17 * 3.0) - 1.2"']
+    folder = Path(options["output_directory"]) / run_id
+    folder.mkdir(exist_ok=True)
+    (folder / "hall_of_fame.csv").write_text("\\n".join(["Complexity,Loss,Equation", *rows]) + "\\n")
+
+Main = MagicMock()
+Main.copy = Main.PythonCall.PyArray = lambda value: value
+Main.SymbolicRegression.Options = lambda **options: options
+Main.SymbolicRegression.equation_search.side_effect = search  # PySR calls it as it is, or without Python's lock
+Main.SymbolicRegression.equation_search._jl_call_nogil = search
 """
+"""Plays the bridge to Julia; PySR's own Python code runs on it, up to Julia's search and from its file on."""
 
 
 def test_the_process_hands_the_task_to_pysr(monkeypatch, tmp_path):
-    (tmp_path / "pysr.py").write_text(PLAYED)
+    (tmp_path / "juliacall.py").write_text(JULIA)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (*_, best) = finish(search(CONFIG.model_copy(update={"interphase_weight": 2.0})))
     assert best.expression.latents == (17,)
