@@ -433,7 +433,14 @@ def test_opens_files(widget, viewer, tmp_path, simulated, notices):
     assert "cut.tif" in notices()[-1]
     widget.setup.open_movie(tmp_path / "missing.tif")
     assert "missing.tif" in notices()[-1]
+    widget.setup.open_movie(tmp_path)
+    assert "(cells.tif, cut.tif) aren't named alike but for a number" in notices()[-1]
     assert len(viewer.layers) == 1
+    (tmp_path / "frames").mkdir()
+    for i, frame in enumerate(simulated.images):
+        tifffile.imwrite(tmp_path / "frames" / f"t{i}.tif", frame)
+    widget.setup.open_movie(tmp_path / "frames")
+    assert widget.setup.image.layer.name == "frames"
 
 
 def test_opens_the_sample(widget, viewer):

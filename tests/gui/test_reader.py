@@ -48,6 +48,17 @@ def test_ome_tiff(tmp_path, pixels):
         assert options["contrast_limits"][0] < options["contrast_limits"][1]
 
 
+def test_a_folder_of_frames(tmp_path, pixels, notices):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    for number in (1, 2, 4, 5):
+        tifffile.imwrite(folder / f"t{number}.tif", pixels[number % 4, 0])
+    ((data, options, _),) = get_reader(str(folder))(str(folder))
+    np.testing.assert_array_equal(data.compute(), pixels[[1, 2, 0, 1], 0])
+    assert options["name"] == "cells"
+    assert any("missing between t2.tif and t4.tif" in note for note in notices())
+
+
 def test_ome_zarr(tmp_path, pixels):
     path = tmp_path / "cells.ome.zarr"
     scale = {"t": 360.0, "c": 1.0, "y": 0.37, "x": 0.37}
@@ -119,6 +130,9 @@ def test_missing():
 def test_not_ours(tmp_path):
     assert get_reader("cells.png") is None
     assert get_reader(["a.tif", "b.tif"]) is None
+    assert get_reader(str(tmp_path)) is None
+    for name in ("cells.tif", "masks.tif"):
+        tifffile.imwrite(tmp_path / name, np.zeros((4, 4), np.uint8))
     assert get_reader(str(tmp_path)) is None
 
 

@@ -7,6 +7,7 @@ import pickle
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -132,6 +133,114 @@ def test_interleaved_samples_can_be_channels(tmp_path):
     assert_same(open_movie(tmp_path / "a.tif", axes="YXC"), rgb.transpose(2, 0, 1)[None])
 
 
+def write_frames(folder, frames, name="cells_s2_t{}.tif", numbers=None):
+    folder.mkdir()
+    for number, frame in zip(numbers or range(8, 8 + len(frames)), frames, strict=True):
+        tifffile.imwrite(folder / name.format(number), frame)
+    return folder
+
+
+def test_files_of_a_folder_are_frames_by_their_number(tmp_path, pixels):
+    folder = write_frames(tmp_path / "a", pixels[:, 0])  # t10 comes after t9
+    (folder / "._cells_s2_t9.tif").write_bytes(b"left by a Mac")
+    (folder / "notes.txt").write_text("not an image")
+    movie = open_movie(folder)
+    assert_same(movie, pixels[:, :1])
+    assert movie.source == folder
+    assert movie.notes == ("5 TIFF files, cells_s2_t8.tif to cells_s2_t12.tif, were read as frames.",)
+    assert_same(pickle.loads(pickle.dumps(movie)), pixels[:, :1])
+    labels = open_labels(folder, movie)
+    np.testing.assert_array_equal(labels.compute(), pixels[:, 0])
+
+
+def test_files_of_a_folder_may_have_channels_and_a_calibration(tmp_path, pixels):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for t, frame in enumerate(pixels):
+        tifffile.imwrite(folder / f"{t}.ome.tif", frame, metadata=OME | {"axes": "CYX"})
+    movie = open_movie(folder)
+    assert_same(movie, pixels)
+    assert movie.pixel_size_um == pytest.approx(0.65)
+    assert movie.channel_names == ("H2B", "tubulin")
+
+
+def test_more_frames_than_files_that_may_be_open(tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    frames = np.arange(200, dtype=np.uint16)[:, None, None] * np.ones((4, 6), np.uint16)
+    folder = write_frames(tmp_path / "a", frames)
+    n_open = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 100
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 50, hard))
+    try:
+        np.testing.assert_array_equal(open_movie(folder).data[:, 0].compute(), frames)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ([0, 10, 20, 40, 50], "between t20.tif and t40.tif;"),
+        ([0, 1, 5, 6, 9, 10, 11], "between t1.tif and t5.tif, and in 1 more places;"),
+        ([202001010000, 202001010931, 202001011805], None),
+    ],
+)
+def test_missing_files_are_told(tmp_path, numbers, expected):
+    frames = np.zeros((len(numbers), 4, 4), np.uint8)
+    notes = open_movie(write_frames(tmp_path / "a", frames, "t{}.tif", numbers)).notes[1:]
+    assert all("missing" in note for note in notes)
+    assert [expected in note for note in notes] == ([] if expected is None else [True])
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ([], "neither Zarr metadata nor TIFF files"),
+        (
+            ["cells.tif", "masks.tif"],
+            r"2 TIFF files in .* \(cells.tif, masks.tif\) aren't named alike but for a number",
+        ),
+        (["t0_c0.tif", "t0_c1.tif", "t1_c0.tif", "t1_c1.tif"], r"t1_c0.tif, ...\) differ in 2 numbers: which of them"),
+        (["t1.tif", "t01.tif"], "have the same number more than once"),
+        (["cells_ch1.tif", "cells_ch2.tif"], "seem to be channels or planes"),
+        (["Z0.tif", "Z1.tif"], "seem to be channels or planes"),
+    ],
+)
+def test_a_folder_that_is_no_movie(tmp_path, names, problem):
+    for name in names:
+        tifffile.imwrite(tmp_path / name, np.zeros((4, 4), np.uint8))
+    with pytest.raises(MovieError, match=problem + r".* Give one TIFF file, or a folder"):
+        open_movie(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("odd", "problem"),
+    [
+        (np.zeros((4, 5), np.uint16), r"t3.tif has the shape 4 x 5, and the first frame 4 x 4.* take out"),
+        (np.zeros((4, 4), np.uint8), r"t3.tif holds numbers of type uint8, and the first frame uint16"),
+        (np.zeros((7, 9, 9), np.uint16), r"t3.tif is more than a frame: it has the axes QYX and the shape 7 x 9 x 9"),
+    ],
+)
+def test_a_file_that_is_no_frame_is_named_at_once(tmp_path, odd, problem):
+    folder = write_frames(tmp_path / "a", np.zeros((2, 4, 4), np.uint16), "t{}.tif", [1, 2])
+    tifffile.imwrite(folder / "t3.tif", odd)
+    with pytest.raises(MovieError, match=problem):
+        open_movie(folder)
+
+
+def test_a_batch_is_no_channel(tmp_path):
+    folder = write_frames(tmp_path / "a", np.zeros((3, 4, 4), np.uint8), "patch{}.tif")
+    assert open_movie(folder).n_frames == 3
+
+
+def test_a_frame_that_goes_away_is_named(tmp_path, pixels):
+    movie = open_movie(write_frames(tmp_path / "a", pixels[:, 0]))
+    (tmp_path / "a" / "cells_s2_t9.tif").unlink()
+    with pytest.raises(MovieError, match=r"cells_s2_t9\.tif"):
+        movie.plane(1, 0)
+    assert movie.plane(2, 0).shape == (12, 16)
+
+
 @pytest.mark.parametrize("fmt", [FormatV04(), FormatV05()], ids=["v0.4", "v0.5"])
 def test_ome_zarr(tmp_path, pixels, fmt):
     path = tmp_path / "a.zarr"
@@ -233,7 +342,7 @@ def test_missing_file(tmp_path):
 
 def test_folder_that_is_no_zarr(tmp_path, pixels):
     tifffile.imwrite(tmp_path / "a.tif", pixels[0, 0])
-    fails(tmp_path, "without Zarr metadata", "1 TIFF")
+    fails(tmp_path, "holds one TIFF file, a.tif", "Give that file")
 
 
 def test_text_named_tif(tmp_path):

@@ -49,7 +49,7 @@ def _options(
 
 @app.command()
 def classify(
-    movie: Annotated[Path, typer.Argument(help="TIFF, OME-TIFF or OME-Zarr.")],
+    movie: Annotated[Path, typer.Argument(help="TIFF, OME-TIFF or OME-Zarr, or a folder of TIFF files, one a frame.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     labels: Annotated[Path | None, typer.Option(help="Label image of the nuclei, instead of finding them.")] = None,
     tracks: Annotated[

@@ -1,4 +1,4 @@
-"""Open movies in the viewer: TIFF, OME-TIFF and OME-Zarr, lazily, with scale, units and axis labels."""
+"""Open movies in the viewer: TIFF, folders of TIFF files and OME-Zarr, lazily, with scale, units and axis labels."""
 
 from __future__ import annotations
 
@@ -29,18 +29,20 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
         One file or folder; several aren't stacked.
     """
     from napari_cellinterp.movies.omezarr import is_zarr
+    from napari_cellinterp.movies.sequence import is_sequence
     from napari_cellinterp.movies.tiff import TIFF_SUFFIXES
 
     one = _only(path)
     if one is None:
         return None
-    if one.suffix.lower() in TIFF_SUFFIXES and not one.is_dir():
-        return read_layers
-    return read_layers if one.is_dir() and (is_zarr(one) or one.suffix.lower() == ".zarr") else None
+    suffix = one.suffix.lower()
+    if one.is_dir():
+        return read_layers if is_zarr(one) or suffix == ".zarr" or is_sequence(one) else None
+    return read_layers if suffix in TIFF_SUFFIXES else None
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
-    """Open a file as image layers, one a channel.
+    """Open a file as image layers, one a channel; what was assumed is told in notifications.
 
     What is no movie of planes, such as a Z stack or a colour image, becomes one plain layer with named axes.
 
@@ -49,9 +51,9 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
     MovieError
         The file is missing or damaged.
     """
-    from napari_cellinterp.movies.omezarr import open_zarr
-    from napari_cellinterp.movies.stack import open_movie
-    from napari_cellinterp.movies.tiff import open_tiff
+    from napari.utils.notifications import show_info
+
+    from napari_cellinterp.movies.stack import open_movie, open_source
 
     one = _only(path)
     if one is None:
@@ -62,7 +64,9 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
         # Either the file can't be read, and then it can't here; or it is a sound image of another kind.
         if not one.exists():
             raise
-        return [plain_layer(open_zarr(one) if one.is_dir() else open_tiff(one), one)]
+        return [plain_layer(open_source(one), one)]
+    for note in movie.notes:
+        show_info(note)
     return movie_layers(movie, one.name.split(".")[0])
 
 

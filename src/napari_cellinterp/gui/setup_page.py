@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Points, Tracks
@@ -28,10 +29,9 @@ from napari_cellinterp.gui.layer_combo import LayerCombo
 from napari_cellinterp.gui.layers import labels_from_layer, movie_from_layer, tracks_from_layer
 from napari_cellinterp.gui.model_form import ModelForm
 from napari_cellinterp.gui.notices import show_problem
+from napari_cellinterp.gui.reader import get_reader
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari.components import ViewerModel
 
     from napari_cellinterp.movies.stack import Movie
@@ -142,7 +142,11 @@ class SetupPage(QWidget):
 
     def open_movie(self, path: str | Path) -> None:
         """Open a file or folder as layers, and choose it; what can't be opened is told in a notification."""
+        from napari_cellinterp.movies.stack import open_source
+
         try:
+            if get_reader(str(path)) is None:
+                open_source(Path(path))  # which says what is wrong with it; napari would not
             opened = self._viewer.open(str(path), plugin=PLUGIN)
         except (CellInterpError, ValueError, OSError) as error:
             show_problem(error)
@@ -189,7 +193,7 @@ class SetupPage(QWidget):
         self.open_button = QPushButton("Open movie…")
         menu = QMenu(self.open_button)
         menu.addAction("TIFF or OME-TIFF file…", self._choose_file)
-        menu.addAction("OME-Zarr folder…", self._choose_folder)
+        menu.addAction("Folder: OME-Zarr, or one TIFF file a frame…", self._choose_folder)
         self.open_button.setMenu(menu)
         self.about_movie.setWordWrap(True)
         self.channel.setToolTip(MovieConfig.model_fields["channel"].description)
@@ -243,7 +247,7 @@ class SetupPage(QWidget):
             self.open_movie(path)
 
     def _choose_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Open an OME-Zarr folder")
+        path = QFileDialog.getExistingDirectory(self, "Open an OME-Zarr folder, or one with a TIFF file a frame")
         if path:
             self.open_movie(path)
 

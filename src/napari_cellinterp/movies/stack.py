@@ -1,4 +1,4 @@
-"""Open TIFF, OME-TIFF and OME-Zarr lazily as (T, C, Y, X)."""
+"""Open TIFF, OME-TIFF, folders of TIFF files and OME-Zarr lazily as (T, C, Y, X)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from napari_cellinterp.errors import MovieError, TracksError
 from napari_cellinterp.movies.axes import DEFAULT_AXES, arrange, resolve_axes, say_shape
 from napari_cellinterp.movies.omezarr import is_zarr, open_zarr
 from napari_cellinterp.movies.planes import Planes, Source
+from napari_cellinterp.movies.sequence import open_sequence
 from napari_cellinterp.movies.tiff import TIFF_SUFFIXES, open_tiff
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def open_movie(
     Parameters
     ----------
     path : path-like
-        TIFF, OME-TIFF or ImageJ TIFF (BigTIFF too), an OME-Zarr image (v0.4, v0.5) or a Zarr array.
+        TIFF, OME-TIFF or ImageJ TIFF (BigTIFF too), a folder of numbered TIFF files with one frame each, an OME-Zarr
+        image (v0.4, v0.5) or a Zarr array.
     axes : str, optional
         Meaning of the file's axes, one letter each from T, C, Z, Y, X; default: the file's own. An unnamed third axis
         is read as time, and a note says so.
@@ -147,8 +149,28 @@ def open_movie(
     MovieError
         The file is missing, damaged, of another format, or no movie of planes.
     """
-    source = _open_source(Path(path))
+    source = open_source(Path(path))
     return _movie(source, axes, pixel_size_um, frame_interval_min)
+
+
+def open_source(path: Path) -> Source:
+    """Open an image as its file or folder holds it, whether or not it is a movie of planes.
+
+    Raises
+    ------
+    MovieError
+        It is missing, damaged or of another format.
+    """
+    if not path.exists():
+        raise MovieError(f"There is no file {path}.", "Check the path for typing errors.")
+    if path.is_dir():
+        return open_zarr(path) if is_zarr(path) else open_sequence(path)
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return open_tiff(path)
+    raise MovieError(
+        f"{path} has the suffix {path.suffix or '(none)'!r}, which isn't supported.",
+        "Convert it to OME-TIFF or OME-Zarr, for example with Fiji or bioformats2raw.",
+    )
 
 
 def movie_from_array(
@@ -217,7 +239,7 @@ def open_labels(path: str | PathLike[str], movie: Movie, *, axes: str | None = N
         It can't be opened, doesn't fit the movie, or holds no integer ids.
     """
     try:
-        source = _open_source(Path(path))
+        source = open_source(Path(path))
         _require_ids(np.dtype(source.array.dtype), str(path))
         labels = _movie(source, axes, None, None)
     except MovieError as error:
@@ -261,25 +283,6 @@ def check_labels(array: Any, movie: Movie) -> Any:
             "Give labels that were made from this movie, one for each of its frames.",
         )
     return labels.rechunk((1, movie.height, movie.width))
-
-
-def _open_source(path: Path) -> Source:
-    if not path.exists():
-        raise MovieError(f"There is no file {path}.", "Check the path for typing errors.")
-    if path.is_dir():
-        if is_zarr(path):
-            return open_zarr(path)
-        n_images = sum(inside.suffix.lower() in TIFF_SUFFIXES for inside in path.iterdir())
-        raise MovieError(
-            f"{path} is a folder without Zarr metadata{f', with {n_images} TIFF files' if n_images else ''}.",
-            "Give one TIFF file or an OME-Zarr folder; combine single frames into one stack first.",
-        )
-    if path.suffix.lower() in TIFF_SUFFIXES:
-        return open_tiff(path)
-    raise MovieError(
-        f"{path} has the suffix {path.suffix or '(none)'!r}, which isn't supported.",
-        "Convert it to OME-TIFF or OME-Zarr, for example with Fiji or bioformats2raw.",
-    )
 
 
 def _movie(source: Source, axes: str | None, pixel_size_um: float | None, frame_interval_min: float | None) -> Movie:
