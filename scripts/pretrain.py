@@ -72,7 +72,7 @@ BINARY = TrainingConfig(
         device="cpu",
     ),
     dense=HeadConfig(n_epochs=40, interphase_weight=INTERPHASE_WEIGHT),
-    cnn=CnnConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT),
+    cnn=CnnConfig(n_epochs=6, interphase_weight=CNN_INTERPHASE_WEIGHT, start="random"),
     sparse=RiglConfig(
         interphase_weight=SPARSE_INTERPHASE_WEIGHT,
         scaled="density",
@@ -93,7 +93,7 @@ PHASES = BINARY.model_copy(
             "is mostly taken for a state of mitosis."
         ),
         "dense": HeadConfig(n_epochs=30, interphase_weight=PHASES_INTERPHASE_WEIGHT),
-        "cnn": CnnConfig(n_epochs=12, interphase_weight=PHASES_INTERPHASE_WEIGHT),
+        "cnn": CnnConfig(n_epochs=12, interphase_weight=PHASES_INTERPHASE_WEIGHT, start="random"),
         "sparse": BINARY.sparse.model_copy(update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.9}),
         "symbolic": SymbolicConfig(engine="operon", n_generations=30, population=600, n_crops=6000),
         "n_runs": 3,

@@ -214,6 +214,11 @@ class HeadConfig(WeightedConfig):
 class CnnConfig(HeadConfig):
     """Training of a CNN (Soelistyo & Lowe, appendix B.2)."""
 
+    start: Literal["random", "encoder"] = Field(
+        "encoder",
+        description="Weights to begin with: random ones (the paper), or those of the beta-TCVAE's encoder, which has "
+        "seen the unlabelled crops.",
+    )
     max_shift_px: int = Field(
         2, ge=0, le=16, description="Crops are moved by up to so many pixels, at random, each time anew."
     )

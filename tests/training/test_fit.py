@@ -10,8 +10,10 @@ from pydantic import ValidationError
 from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig, TrainingConfig, VaeConfig
 from napari_cellinterp.events import finish
 from napari_cellinterp.models.heads import Cnn, read_latents
+from napari_cellinterp.models.vae import Encoder
 from napari_cellinterp.training.fit import (
     N_TURNS,
+    begin_as_encoder,
     encode_all,
     encode_turns,
     fit_cnn,
@@ -113,6 +115,26 @@ def test_heads_learn_and_end_ready_for_use(kind):
     assert len(losses) == config.n_epochs
     assert losses[-1] < 0.8 * losses[0]
     assert [event.name for event in events] == [kind] * len(events)
+
+
+def test_a_cnn_that_begins_as_the_encoder_has_the_latents_as_features():
+    torch.manual_seed(3)
+    encoder, model = Encoder().eval(), Cnn(dropout=0.3).eval()
+    pixels, _ = images(300)
+    x = torch.from_numpy(pixels).float() / 255
+    begin_as_encoder(model, encoder, pixels)
+    with torch.no_grad():
+        latents, features = encoder.encode(x), model.features(model.convolutions(x).flatten(1))
+        torch.testing.assert_close(features, latents, atol=1e-5, rtol=1e-4)
+        in_training = model.train().convolutions(x[:256])
+        torch.testing.assert_close(in_training, encoder.convolutions(x[:256]), atol=0.05, rtol=0.1)
+
+
+def test_a_cnn_begins_as_an_encoder_with_other_latents_but_for_them():
+    encoder, model = Encoder(n_latents=8), Cnn()
+    begin_as_encoder(model, encoder, images(20)[0])
+    torch.testing.assert_close(model.features[0].weight, encoder.hidden[0].weight)
+    assert model.features[4].weight.shape == (32, 256)
 
 
 @pytest.mark.parametrize("sparse", [False, True])

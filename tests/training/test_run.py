@@ -198,6 +198,16 @@ def test_a_vae_needs_crops_or_a_model(data, tmp_path):
     assert files_of(tmp_path) == {"run.json"}
 
 
+@pytest.mark.parametrize("begins", ["random", "encoder"])
+def test_cnns_begin_as_the_config_says(data, start, tmp_path, begins):
+    cnn = CONFIG.cnn.model_copy(update={"start": begins, "n_epochs": 1, "learning_rate": 1e-9})
+    config = CONFIG.model_copy(update={"cnn": cnn})
+    one = Training(RunFolder(tmp_path, config, {}), data, config, start=start)
+    for model in finish(one.cnns()):
+        same = torch.allclose(model.convolutions[0].weight, start.encoder.convolutions[0].weight, atol=1e-5)
+        assert same == (begins == "encoder")
+
+
 def test_times_of_two_runs_add_up(data, start, tmp_path, monkeypatch):
     training(tmp_path, data, start)
     clock = iter([0, 2, 10, 13.04, 20, 21])

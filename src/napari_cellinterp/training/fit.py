@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 N_TURNS = 8
 """Flips and quarter turns of a square."""
 
+N_TO_CALIBRATE = 1000
+"""Crops that batch norms are set by."""
+
 MIN_VARIANCE = 1 - math.exp(-2 * ACTIVE_KL)
 """Variance of a latent's mean where its KL divergence from the prior is `ACTIVE_KL`."""
 
@@ -177,7 +180,40 @@ def _readable(turned_latents: Tensor, config: RiglConfig) -> Tensor:
     return varying if varying.any() else readable
 
 
-def fit_cnn(images: NDArray[np.uint8], state: Tensor, config: CnnConfig, n_classes: int = 2) -> Job[Cnn]:
+@torch.no_grad()
+def begin_as_encoder(model: Cnn, encoder: Encoder, images: NDArray[np.uint8]) -> None:
+    """Give a CNN an encoder's weights, so that its features are the means of the latents.
+
+    The batch norms, which the encoder has not, get the mean and the variance of what comes into them as shift and
+    scale, so that they change nothing at first.
+
+    Parameters
+    ----------
+    model : Cnn
+        Gets them.
+    encoder : Encoder
+        Of the same convolutions; where it has another number of latents than the CNN has features, these stay random.
+    images : (n, n_channels, 64, 64) uint8
+        Crops to measure mean and variance on.
+    """
+    x = torch.from_numpy(images[:: max(1, len(images) // N_TO_CALIBRATE)]).float() / 255
+    given = [layer for layer in encoder.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    for layer in (*model.convolutions, nn.Flatten(), *model.features):
+        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.weight.shape == (source := given.pop(0)).weight.shape:
+            layer.load_state_dict(source.state_dict())
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            variance, mean = torch.var_mean(x, [axis for axis in range(x.ndim) if axis != 1], correction=0)
+            layer.load_state_dict(
+                layer.state_dict()
+                | {"weight": (variance + layer.eps).sqrt(), "bias": mean, "running_mean": mean, "running_var": variance}
+            )
+        elif not isinstance(layer, nn.Dropout):
+            x = layer(x)
+
+
+def fit_cnn(
+    images: NDArray[np.uint8], state: Tensor, config: CnnConfig, n_classes: int = 2, encoder: Encoder | None = None
+) -> Job[Cnn]:
     """Train a CNN on patches (scheme 1); each time a patch comes, it is turned and moved anew.
 
     Parameters
@@ -190,9 +226,13 @@ def fit_cnn(images: NDArray[np.uint8], state: Tensor, config: CnnConfig, n_class
         Settings.
     n_classes : int
         How many classes there are.
+    encoder : Encoder, optional
+        Whose weights it begins with, all but the head's; by default they are random.
     """
     torch.manual_seed(config.seed)
     model = Cnn(images.shape[1], n_scores_of(n_classes), dropout=config.dropout)
+    if encoder is not None:
+        begin_as_encoder(model, encoder, images)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batch_of(rows: Tensor, rng: np.random.Generator) -> Tensor:

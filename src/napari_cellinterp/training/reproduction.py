@@ -50,7 +50,7 @@ CONFIG = TrainingConfig(
         precision="bf16-mixed",
     ),
     dense=HeadConfig(n_epochs=300, learning_rate=5e-3, dropout=0.05),
-    cnn=CnnConfig(n_epochs=100),
+    cnn=CnnConfig(n_epochs=100, start="random"),
     sparse=RiglConfig(
         scaled="density",
         reads="taught",

@@ -146,9 +146,12 @@ class Training:
         crops, n_channels = self.data.train, self.data.train.patches.x.shape[1]
         cnns = [Cnn(n_channels, n_scores_of(self.n_classes)) for _ in range(self.config.n_runs)]
         if not self.folder.load("cnn", _numbered(cnns)):
+            encoder = (yield from self.vae())[0] if self.config.cnn.start == "encoder" else None
             state = torch.from_numpy(crops.state)
             with self.folder.timed("cnn"):
-                cnns = yield from train_cnns(crops.images, state, self.n_classes, self.config, self.n_processes)
+                cnns = yield from train_cnns(
+                    crops.images, state, self.n_classes, self.config, self.n_processes, encoder
+                )
                 self.folder.save("cnn", _numbered(cnns))
         return cnns
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.config import TrainingConfig
     from napari_cellinterp.events import Job
     from napari_cellinterp.models.heads import Cnn, NetworkHead
+    from napari_cellinterp.models.vae import Encoder
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,10 +58,15 @@ class Labelled(NamedTuple):
 
 
 def train_cnns(
-    images: NDArray[np.uint8], state: Tensor, n_classes: int, config: TrainingConfig, n_processes: int = 1
+    images: NDArray[np.uint8],
+    state: Tensor,
+    n_classes: int,
+    config: TrainingConfig,
+    n_processes: int = 1,
+    encoder: Encoder | None = None,
 ) -> Job[list[Cnn]]:
-    """Train the CNNs of scheme 1, which need no beta-TCVAE; parameters as in `fit_cnn`."""
-    fit = partial(_cnn, images, state, n_classes, config)
+    """Train the CNNs of scheme 1; parameters as in `fit_cnn`."""
+    fit = partial(_cnn, images, state, n_classes, config.cnn, encoder)
     return (yield from _side_by_side("cnn", fit, range(config.n_runs), n_processes))
 
 
@@ -113,8 +119,10 @@ def _side_by_side(name: str, work: Callable[[R], T], runs: Sequence[R], n_proces
     return found
 
 
-def _cnn(images: NDArray[np.uint8], state: Tensor, n_classes: int, config: TrainingConfig, seed: int) -> Cnn:
-    return finish_in_worker(fit_cnn(images, state, _seeded(config.cnn, seed), n_classes))
+def _cnn(
+    images: NDArray[np.uint8], state: Tensor, n_classes: int, config: CnnConfig, encoder: Encoder | None, seed: int
+) -> Cnn:
+    return finish_in_worker(fit_cnn(images, state, _seeded(config, seed), n_classes, encoder))
 
 
 def _dense_and_sparse(crops: Labelled, config: TrainingConfig, seed: int) -> tuple[NetworkHead, NetworkHead]:
