@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from napari_cellinterp.models.bundle import ModelBundle
     from napari_cellinterp.training.stream import CropStream
 
-INTERPHASE_WEIGHT, SPARSE_INTERPHASE_WEIGHT, CNN_INTERPHASE_WEIGHT, PHASES_INTERPHASE_WEIGHT = 6.0, 8.0, 2.0, 0.5
+INTERPHASE_WEIGHT, SPARSE_INTERPHASE_WEIGHT, CNN_INTERPHASE_WEIGHT, FORMULA_INTERPHASE_WEIGHT = 6.0, 8.0, 2.0, 4.0
+PHASES_INTERPHASE_WEIGHT = 0.5
 """In culture, mitoses are few: a false plate among many interphase nuclei costs more than a missed one. Of the five
 states all count alike: there are twice as many crops of interphase as of most others."""
 
@@ -81,7 +82,9 @@ BINARY = TrainingConfig(
         update_interval_steps=50,
         update_fraction=0,
     ),
-    symbolic=SymbolicConfig(engine="operon", n_generations=30, population=600, interphase_weight=INTERPHASE_WEIGHT),
+    symbolic=SymbolicConfig(
+        engine="operon", n_generations=30, population=600, n_crops=12_000, interphase_weight=FORMULA_INTERPHASE_WEIGHT
+    ),
 )
 
 PHASES = BINARY.model_copy(
@@ -146,6 +149,9 @@ class Mix:
 
 MIXES = {BINARY.name: Mix(8000, 0, 24, 8000, 2000), PHASES.name: Mix(5500, 2000, 30, 4000, 0)}
 
+FORMULA_MIXES = MIXES | {BINARY.name: replace(MIXES[BINARY.name], n_a_class=400)}
+"""A few terms can't follow real and simulated crops both: in these, brightness tells another story."""
+
 N_PROCESSES = 2
 
 
@@ -178,14 +184,13 @@ def unlabelled(data: Path) -> tuple[LabelledCrops, list[DataSource]]:
 
 
 def training_data(
-    config: TrainingConfig,
+    mix: Mix,
     classes: tuple[str, ...],
     simulated_crops: tuple[LabelledCrops, LabelledCrops],
     data: Path,
     stream: CropStream | None,
 ) -> TrainingData:
     """Put together simulated and real crops to train on; other scenes choose, calibrate and test."""
-    mix = MIXES[config.name]
     train, other = (crops.of_classes(classes) for crops in simulated_crops)
     repeated = labelled_crops(data, "train", mix.n_repeats, 5).of_classes(classes)
     others = interphase_crops(data / "dsb2018_fluo", mix.n_ordinary, 6).of_classes(classes)
@@ -264,9 +269,15 @@ def main() -> None:
     notes = {"history": history.read_text(encoding="utf-8").strip()} if history.is_file() else {}
     start = None
     for config, classes in ((BINARY, TWO), (PHASES, STATES)):
-        data = training_data(config, classes, (train, test), options.data, None if start else stream)
+        data, formula_data = (
+            training_data(mixes[config.name], classes, (train, test), options.data, None if start else stream)
+            for mixes in (MIXES, FORMULA_MIXES)
+        )
         folder = RunFolder(options.run / f"{config.name}-run", config, {})
-        bundle = finish(Training(folder, data, config, N_PROCESSES, start).bundle(), report)
+        training = Training(folder, data, config, N_PROCESSES, start)
+        finish(training.networks(), report)
+        finish(Training(folder, formula_data, config, N_PROCESSES, start).formulas(), report)
+        bundle = finish(training.bundle(), report)
         figures = simulated_figures(bundle, data.test)
         figures += real_figures(bundle, options.data)
         bundle = with_card(bundle, [*sources, *head_sources(len(train), classes, MIXES[config.name])], figures, **notes)
