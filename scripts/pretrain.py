@@ -83,7 +83,12 @@ BINARY = TrainingConfig(
         update_fraction=0,
     ),
     symbolic=SymbolicConfig(
-        engine="operon", n_generations=30, population=600, n_crops=12_000, interphase_weight=FORMULA_INTERPHASE_WEIGHT
+        engine="operon",
+        max_size=22,
+        n_generations=30,
+        population=600,
+        n_crops=12_000,
+        interphase_weight=FORMULA_INTERPHASE_WEIGHT,
     ),
 )
 
@@ -149,8 +154,8 @@ class Mix:
 
 MIXES = {BINARY.name: Mix(8000, 0, 24, 8000, 2000), PHASES.name: Mix(5500, 2000, 30, 4000, 0)}
 
-FORMULA_MIXES = MIXES | {BINARY.name: replace(MIXES[BINARY.name], n_a_class=400)}
-"""A few terms can't follow real and simulated crops both: in these, brightness tells another story."""
+FORMULA_MIXES = MIXES | {BINARY.name: replace(MIXES[BINARY.name], n_a_class=800)}
+"""A few terms can't follow real and simulated crops both, in which brightness tells different things."""
 
 N_PROCESSES = 2
 
