@@ -121,6 +121,14 @@ def test_a_latent_that_does_not_pay_is_dropped():
     assert str(simplest.expression) == "2*z0 - 1"
 
 
+def test_formulas_on_the_way_of_dropping_terms_are_kept():
+    latents = np.random.default_rng(0).normal(size=(300, 3))
+    scores = 2 * latents[:, 0] + 0.1 * latents[:, 1] + 0.01 * latents[:, 2]
+    goal = goal_of(latents, np.sign(scores), scores)
+    found = finish(refine(["2*z0 + 0.1*z1 + 0.01*z2"], goal, SymbolicConfig(parsimony=0.01)))
+    assert [str(one.expression) for one in found] == ["2*z0", "2*z0 + 0.1*z1", "2*z0 + 0.1*z1 + 0.01*z2"]
+
+
 def test_what_cannot_be_read_or_is_too_large_is_left_out():
     goal = goal_of(np.random.default_rng(0).normal(size=(50, 3)), np.ones(50))
     found = finish(refine(["z0 +", "z0*z1*z2 + 1", "z1 + 2"], goal, SymbolicConfig(max_size=5)))

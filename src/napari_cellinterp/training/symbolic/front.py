@@ -151,19 +151,19 @@ def refine(texts: Iterable[str], goal: Goal, config: SymbolicConfig) -> Job[list
     """
     limit = config.max_size + SPARE
     known = {expression for expression in _readable(texts) if expression.complexity <= limit}
-    refined = yield from _one_by_one("constants", partial(_refined, goal=goal), _promising(known, goal))
+    refined = yield from _one_by_one("constants", lambda one: [_refined(one, goal)], _promising(known, goal))
     shorten = partial(_shortened, goal=goal, parsimony=config.parsimony)
     shortened = yield from _one_by_one("simplification", shorten, pareto_front(refined))
     return [candidate for candidate in pareto_front([*refined, *shortened]) if candidate.complexity <= config.max_size]
 
 
-def _one_by_one(name: str, work: Callable[[T], Candidate], items: Sequence[T]) -> Job[list[Candidate]]:
-    done = []
-    for item in items:
-        done.append(work(item))
-        best = min(candidate.loss for candidate in done)
-        yield EpochFinished(len(done), len(items), name, (("loss", best),))
-    return done
+def _one_by_one(name: str, work: Callable[[T], list[Candidate]], items: Sequence[T]) -> Job[list[Candidate]]:
+    found: list[Candidate] = []
+    for n_done, item in enumerate(items, 1):
+        found += work(item)
+        best = min(candidate.loss for candidate in found)
+        yield EpochFinished(n_done, len(items), name, (("loss", best),))
+    return found
 
 
 def _readable(texts: Iterable[str]) -> Iterator[Expression]:
@@ -196,11 +196,12 @@ def _refined(expression: Expression, goal: Goal) -> Candidate:
     return goal.measured(folded(with_constants(expression, rounded)))
 
 
-def _shortened(candidate: Candidate, goal: Goal, parsimony: float) -> Candidate:
-    """Drop constant factors and small terms as long as that costs less loss than it saves in complexity."""
+def _shortened(candidate: Candidate, goal: Goal, parsimony: float) -> list[Candidate]:
+    """Drop constant factors and small terms as long as that costs less loss than it saves; return each step."""
+    steps = [candidate]
     while True:
-        shorter = [_refined(folded(expression), goal) for expression in without_a_part(candidate.expression)]
-        best = min([candidate, *shorter], key=lambda c: c.loss + parsimony * c.complexity)
-        if best is candidate:
-            return candidate
-        candidate = best
+        shorter = [_refined(folded(expression), goal) for expression in without_a_part(steps[-1].expression)]
+        best = min([steps[-1], *shorter], key=lambda c: c.loss + parsimony * c.complexity)
+        if best is steps[-1]:
+            return steps
+        steps.append(best)
