@@ -238,6 +238,13 @@ def test_fronts_are_told_for_each_score_and_loss():
     assert [right["log(z0) + z1", i] for i in range(3)] == [0.25, 0.25, 0]
 
 
+def test_the_own_formula_stands_beside_the_front_once():
+    runs = [[[candidate("z1", loss=0.5)]], [[candidate("z0", loss=0.4)]], [[candidate("z1", loss=0.5)]]]
+    test = judged([[1.0, -1.0], [2.0, 1.0]], [1, 1])
+    info = with_front(HeadInfo(calibration=()), formulas("z1"), runs, test)
+    assert [(f.expression, f.loss, f.accuracy) for f in info.front] == [("z0", 0.4, 1), ("z1", 0.5, 0.5)]
+
+
 def test_of_one_score_the_second_class_is_the_positive_one():
     runs = [[[candidate("z0")]]]
     info = with_front(HeadInfo(calibration=()), formulas("z0"), runs, judged([[1.0], [2.0], [-1.0]], [1, 1, 0]))

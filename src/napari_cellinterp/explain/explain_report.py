@@ -383,7 +383,7 @@ def front_section(subject: Subject) -> Section:
     section.parts.append(table(header, rows))
     section.parts.append(
         "<p><small>The Pareto front of the symbolic regression by loss and complexity (sin counts 3, exp and log 2). "
-        "Green: the formulas that this model uses.</small></p>"
+        "Green: the formulas that this model uses, which need not be on it.</small></p>"
     )
     return section
 

@@ -79,7 +79,8 @@ def _lines(expression: Expression, titles: Mapping[int, str], line_characters: i
     if n_characters <= line_characters or len(terms) > MAX_TERMS:
         return [mathtext(expression, titles)]
     first, *others = (mathtext(term, titles) for term in terms)
-    return [first, *(f"      {text}" if text.startswith("$-") else f"      $+$ {text}" for text in others)]
+    # the sign stands alone, or mathtext draws a minus without room behind it
+    return [first, *(f"      $-$ ${text[2:]}" if text.startswith("$-") else f"      $+$ {text}" for text in others)]
 
 
 def mathtext(expression: Expression, titles: Mapping[int, str]) -> str:

@@ -65,7 +65,7 @@ class HeadInfo(Info):
     calibration: tuple[Calibration, ...] = Field(description="One a score.")
     runs: tuple[Run, ...] = ()
     expressions: tuple[str, ...] = Field((), description="Of a symbolic head: one a score.")
-    front: tuple[Formula, ...] = Field((), description="Of a symbolic head: the Pareto front.")
+    front: tuple[Formula, ...] = Field((), description="Of a symbolic head: the Pareto front, and its own formula.")
 
 
 class LatentInfo(Info):

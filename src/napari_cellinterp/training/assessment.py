@@ -183,13 +183,18 @@ def _near_the_best(accuracies: Sequence[float], interphase_weight: float) -> lis
 
 
 def with_front(info: HeadInfo, head: SymbolicHead, runs: Sequence[list[list[Candidate]]], test: Judged) -> HeadInfo:
-    """Add the head's formulas, and the Pareto fronts of all runs together: one a score and a loss."""
+    """Add the head's formulas, and the Pareto fronts of all runs together, one a score and a loss.
+
+    What the head reads stands among them even where a formula of another run is as short and has less loss.
+    """
     front = []
     n_scores = len(head.expressions)
-    for score_index in range(n_scores):
-        for target in ("hinge", "squared"):
-            found = [c for fronts in runs for c in fronts[score_index] if c.target == target]
-            front += [_formula(candidate, score_index, n_scores, test) for candidate in pareto_front(found)]
+    for score_index, own in enumerate(head.expressions):
+        found = [candidate for fronts in runs for candidate in fronts[score_index]]
+        shown = [c for target in ("hinge", "squared") for c in pareto_front(c for c in found if c.target == target)]
+        if own not in [candidate.expression for candidate in shown]:
+            shown += [candidate for candidate in found if candidate.expression == own][:1]
+        front += [_formula(candidate, score_index, n_scores, test) for candidate in shown]
     expressions = tuple(str(expression) for expression in head.expressions)
     return info.model_copy(update={"expressions": expressions, "front": tuple(front)})
 
