@@ -328,7 +328,8 @@ def _formulas(result: Reproduction) -> Iterator[str]:
     head = next(head for name, head in result.bundle.info.heads.items() if name == "symbolic")
     yield "## Formulas"
     yield ""
-    yield "Pareto front of all searches together; loss on training crops, accuracy on the test crops."
+    yield "Pareto front of all searches together, and the formula that is kept; loss on training crops, accuracy on the"
+    yield "test crops."
     yield ""
     yield "| target | complexity | size | loss | accuracy | formula |"
     yield "|---|---|---|---|---|---|"
