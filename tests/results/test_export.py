@@ -12,7 +12,7 @@ from napari_cellinterp.movies.masks import FoundMasks
 from napari_cellinterp.movies.stack import movie_from_array
 from napari_cellinterp.results.export import write_nuclei_csv, write_patches, write_states
 from napari_cellinterp.results.files import check_writable, written_beside
-from napari_cellinterp.results.overlay import outlined, telling_frame, write_overlay
+from napari_cellinterp.results.overlay import outlined, overlay_figure, telling_frame, write_overlay
 from napari_cellinterp.results.table import Classification
 
 
@@ -93,6 +93,18 @@ def test_overlay_shows_the_frame_of_the_rarest_state(classification, tmp_path):
     movie = movie_from_array(np.random.default_rng(0).integers(0, 99, (2, 20, 30), np.uint16))
     write_overlay(classification, movie, 0, tmp_path / "overlay.png")
     assert (tmp_path / "overlay.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("n", [2, 40, 20_000])
+def test_numbers_of_nuclei_can_be_read_from_the_plot(classification, n, monkeypatch):
+    counts = np.array([[n, 0], [n - 1, 1]])
+    monkeypatch.setattr(type(classification), "counts_over_time", lambda _: counts)
+    movie = movie_from_array(np.zeros((2, 20, 30), np.uint16))
+    axes = overlay_figure(classification, movie, 0).axes[1]
+    low, high = axes.get_ylim()
+    told = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    assert told[0] == 0 and max(told) * 2.5 >= n and len(told) >= 3
+    assert axes.get_ylabel() == ("nuclei" if n == 2 else "nuclei (logarithmic above 10)")
 
 
 def test_outlines_have_the_colours_of_their_states(classification):

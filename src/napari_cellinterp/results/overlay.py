@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from skimage.segmentation import find_boundaries
 
 from napari_cellinterp.results.colours import UNDEFINED_COLOUR, state_colour
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 PANEL_INCHES = 5.6
 SCALE_BARS_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+LINEAR_UP_TO = 10
+COUNT_TICKS = (0, *(n * 10**power for power in range(7) for n in (1, 2, 5)))
+"""Numbers of nuclei at the axis: few mitoses and many nuclei in interphase shall both be read from one plot."""
 
 
 def telling_frame(classification: Classification) -> int:
@@ -119,12 +123,13 @@ def _draw_counts(axes: Axes, classification: Classification, frame_interval_min:
     for i, name in enumerate(classification.classes):
         axes.plot(time, counts[:, i], color=state_colour(i), linewidth=2, label=name)
     axes.axvline(t * step, color=UNDEFINED_COLOUR, linewidth=1, linestyle=":")
-    axes.set_yscale("symlog", linthresh=10)
+    axes.set_yscale("symlog", linthresh=LINEAR_UP_TO)
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_locator(FixedLocator(COUNT_TICKS))
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"time ({unit})" if unit == "min" else "frame")
-    axes.set_ylabel("nuclei")
+    axes.set_ylabel(f"nuclei (logarithmic above {LINEAR_UP_TO})" if counts.max() > LINEAR_UP_TO else "nuclei")
     axes.spines[["top", "right"]].set_visible(False)
 
 
