@@ -109,10 +109,13 @@ PHASES = BINARY.model_copy(
 )
 
 TWO = ("interphase", "metaphase")
-N_TRAIN, N_TEST, N_MITOTIC = 80_000, 16_000, 60_000
-TRAIN_SEED, TEST_SEED, MITOTIC_SEED = 0, 1_000_000, 2_000_000
+N_TRAIN, N_MITOTIC, N_TEST = 400_000, 40_000, 100_000
+TRAIN_SEED, MITOTIC_SEED, TEST_SEED = 0, 2_000_000, 1_000_000
 MITOTIC_STATES = {INTERPHASE: 0.60, PROMETAPHASE: 0.12, METAPHASE: 0.08, ANAPHASE: 0.10, APOPTOSIS: 0.10}
-"""How often each state is drawn in the scenes that add what is rare in the others."""
+"""How often each state is drawn in the scenes that show cells after a block of mitosis."""
+
+INTERPHASE_KEPT = {TRAIN_SEED: 0.25, MITOTIC_SEED: 1.0, TEST_SEED: 0.2}
+"""Share of the nuclei in interphase that are cropped: in the other scenes nearly all are."""
 
 SOURCES = {
     "dsb2018_fluo": ("BBBC038, fluorescence images with hand-drawn masks (kaggle-dsbowl-2018-dataset-fixes)", "CC0"),
@@ -154,6 +157,9 @@ class Mix:
 
 MIXES = {BINARY.name: Mix(8000, 0, 24, 8000, 2000), PHASES.name: Mix(5500, 2000, 30, 4000, 0)}
 
+JUDGED = Mix(1000, 400, 10, 2500, 600)
+"""The same of the crops that heads are chosen and calibrated on."""
+
 FORMULA_MIXES = MIXES | {BINARY.name: replace(MIXES[BINARY.name], n_a_class=800)}
 """A few terms can't follow real and simulated crops both, in which brightness tells different things."""
 
@@ -161,10 +167,14 @@ N_PROCESSES = 2
 
 
 def simulated(path: Path, n: int, seed: int, states: Mapping[int, float]) -> LabelledCrops:
-    """Return simulated crops, from their file where there is one."""
+    """Return crops of scenes with n nuclei, from their file where there is one."""
     if path.is_file():
         return LabelledCrops.load(path)
-    crops = LabelledCrops.concatenate(list(simulate_crops(n, seed, N_PROCESSES, states)))
+    rng, kept = np.random.default_rng(seed), []
+    for crops in simulate_crops(n, seed, N_PROCESSES, states):
+        drawn = rng.random(len(crops)) < INTERPHASE_KEPT[seed]
+        kept.append(crops[np.flatnonzero((crops.state != INTERPHASE) | drawn)])
+    crops = LabelledCrops.concatenate(kept)
     crops.save(path)
     return crops
 
@@ -195,21 +205,20 @@ def training_data(
     data: Path,
     stream: CropStream | None,
 ) -> TrainingData:
-    """Put together simulated and real crops to train on; other scenes choose, calibrate and test."""
+    """Put together simulated and real crops to train on; other scenes and images choose and calibrate, others test."""
     train, other = (crops.of_classes(classes) for crops in simulated_crops)
-    repeated = labelled_crops(data, "train", mix.n_repeats, 5).of_classes(classes)
-    others = interphase_crops(data / "dsb2018_fluo", mix.n_ordinary, 6).of_classes(classes)
-    cut = cut_crops(data / "dsb2018_fluo", mix.n_cut, 12).of_classes(classes)
-    real = in_smaller_windows(LabelledCrops.concatenate([repeated, others, cut]), WINDOW_SHARE, 7)
-    together = LabelledCrops.concatenate([train.balanced(mix.n_a_class, 0), real])
-    validation, test = other.split(0.6, 0)
-    validation = validation.balanced(1000, 0)
-    if STATES[APOPTOSIS] in classes:
-        apoptosis = classes.index(STATES[APOPTOSIS])
-        share = mix.n_apoptotic / mix.n_a_class
-        validation = thinned(validation, apoptosis, round(share * (validation.state == apoptosis).sum()))
-        together = thinned(together, apoptosis, mix.n_apoptotic)
-    return TrainingData(classes, together, validation, test, stream)
+    judged, test = other.split(0.6, 0)
+    sets = []
+    for use, scenes, chosen in (("train", train, mix), ("validation", judged, JUDGED)):
+        repeated = labelled_crops(data, use, chosen.n_repeats, 5).of_classes(classes)
+        ordinary = interphase_crops(data / "dsb2018_fluo", use, chosen.n_ordinary, 6).of_classes(classes)
+        cut = cut_crops(data / "dsb2018_fluo", use, chosen.n_cut, 12).of_classes(classes)
+        real = in_smaller_windows(LabelledCrops.concatenate([repeated, ordinary, cut]), WINDOW_SHARE, 7)
+        together = LabelledCrops.concatenate([scenes.balanced(chosen.n_a_class, 0), real])
+        if STATES[APOPTOSIS] in classes:
+            together = thinned(together, classes.index(STATES[APOPTOSIS]), chosen.n_apoptotic)
+        sets.append(together)
+    return TrainingData(classes, *sets, test, stream)
 
 
 def thinned(crops: LabelledCrops, state: int, n: int) -> LabelledCrops:

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     Rng = np.random.Generator
 
 STILL_STATES: Mapping[int, float] = {
-    INTERPHASE: 0.72,
-    METAPHASE: 0.18,
-    PROMETAPHASE: 0.03,
-    ANAPHASE: 0.04,
-    APOPTOSIS: 0.03,
+    INTERPHASE: 0.90,
+    METAPHASE: 0.035,
+    PROMETAPHASE: 0.025,
+    ANAPHASE: 0.02,
+    APOPTOSIS: 0.02,
 }
-"""How often each state is drawn in still images for training; far more mitoses than in culture, on purpose."""
+"""How often each state is drawn in still images for training: more mitoses than in culture, but so few that most
+neighbours are in interphase. Among many condensed ones, all nuclei would be darker in their crops than real ones are."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,14 @@ def draw_culture(rng: Rng) -> Culture:
     return Culture(
         diameter_px=REFERENCE_DIAMETER_PX * float(np.exp(rng.normal(0, 0.1))),
         diameter_sd=rng.uniform(0.06, 0.18),
-        brightness_sd=rng.uniform(0.1, 0.45),
+        brightness_sd=rng.uniform(0.05, 0.35),
         elongation=1 + rng.gamma(2.5, 0.12),
         texture=rng.choice([rng.uniform(0.02, 0.12), rng.uniform(0.1, 0.38)]),
         lobes=rng.gamma(2.0, 0.02),
-        density=rng.uniform(0.08, 0.62),
-        condensation=float(np.exp(rng.uniform(np.log(1.3), np.log(5.5)))),
-        plate_scale=float(np.exp(rng.normal(0.12, 0.14))),
+        # so that crops, of which dense scenes have more, are of all densities alike
+        density=float(np.exp(rng.uniform(np.log(0.02), np.log(0.62)))),
+        condensation=float(np.exp(rng.uniform(np.log(1.8), np.log(5.5)))),
+        plate_scale=float(np.exp(rng.uniform(np.log(0.95), np.log(1.6)))),
         rounding_px=rng.uniform(5, 13),
         ring_share=rng.uniform(0.1, 0.6),
         prometaphase_elongation=rng.uniform(1.2, 1.9),

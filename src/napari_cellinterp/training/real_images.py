@@ -46,6 +46,9 @@ VISIBLE_SHARE = (0.02, 0.9)
 N_CUT_AN_IMAGE = 8
 """So many nuclei of an image are cut."""
 
+ONE_IN_JUDGED = 4
+"""One in so many images whose states weren't read is for validation."""
+
 LABELS_NAME = "read_by_eye.csv"
 CANDIDATES_NAME = "mitotic_candidates.csv"
 
@@ -134,13 +137,15 @@ def labelled_crops(data: Path, use: Use, n_repeats: int, seed: int) -> LabelledC
     return LabelledCrops.concatenate(parts)
 
 
-def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
+def interphase_crops(folder: Path, use: Use, n: int, seed: int) -> LabelledCrops:
     """Crop nuclei of ``dsb2018_fluo`` that are neither small nor bright, as other microscopes would show most of them.
 
     Parameters
     ----------
     folder : Path
         Folder of the images; its ``mitotic_candidates.csv`` lists all small, bright objects.
+    use : {"train", "validation"}
+        To train on, or to choose on: those of one image in four, which are shown as they are.
     n : int
         How many; all there are where there are fewer.
     seed : int
@@ -157,24 +162,24 @@ def interphase_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
         If the table of candidates isn't there.
     """
     rng, parts = np.random.default_rng(seed), [_nothing()]
-    for image in _ordinary_nuclei(folder):
-        changed = _elsewhere(image.frame, image.diameter_px, rng) if rng.random() < SHARE_EXPOSED else image.frame
+    for image in _ordinary_nuclei(folder, use):
+        changed = _sometimes_elsewhere(image, use, rng)
         windows, _ = _windows(changed, image.nuclei[["y", "x"]].to_numpy(), image.diameter_px, rng)
         parts.append(_crops(windows, STATES.index("interphase"), image.scene))
     crops = LabelledCrops.concatenate(parts)
     return crops[rng.permutation(len(crops))[:n]]
 
 
-def cut_crops(folder: Path, n: int, seed: int) -> LabelledCrops:
+def cut_crops(folder: Path, use: Use, n: int, seed: int) -> LabelledCrops:
     """Crop nuclei of ``dsb2018_fluo`` as they would look at the edge of an image that cuts them.
 
     A sliver of a nucleus looks like a metaphase plate, and movies of small fields have many. Parameters, result and
     errors are as in `interphase_crops`.
     """
     rng, parts = np.random.default_rng(seed), [_nothing()]
-    for image in _ordinary_nuclei(folder):
+    for image in _ordinary_nuclei(folder, use):
         for label in rng.permutation(image.nuclei["label"].to_numpy())[:N_CUT_AN_IMAGE]:
-            changed = _elsewhere(image.frame, image.diameter_px, rng) if rng.random() < SHARE_EXPOSED else image.frame
+            changed = _sometimes_elsewhere(image, use, rng)
             turn = int(rng.integers(4))
             frame, mask = np.rot90(changed, turn), np.rot90(image.labels == label, turn)
             columns = np.nonzero(mask)[1]
@@ -198,7 +203,7 @@ class _Image(NamedTuple):
     scene: int
 
 
-def _ordinary_nuclei(folder: Path) -> Iterator[_Image]:
+def _ordinary_nuclei(folder: Path, use: Use) -> Iterator[_Image]:
     """Yield the images of which no nucleus was read by eye; those of few nuclei tell no scale and are left out."""
     table = folder / CANDIDATES_NAME
     if not table.is_file():
@@ -208,9 +213,14 @@ def _ordinary_nuclei(folder: Path) -> Iterator[_Image]:
     for number, path in enumerate(sorted(folder.glob("*_img.tif")), 1):
         labels = _frames(_masks_of(path))[0]
         found = measure_labels(labels)
-        if path.name not in read and len(found) >= FEWEST_NUCLEI:
+        if path.name not in read and len(found) >= FEWEST_NUCLEI and _use_of(path) == use:
             others = found[~found["label"].isin(candidates.get(path.name, ()))]
             yield _Image(_frames(path)[0].astype(np.float32), labels, _diameter(found), others, -number)
+
+
+def _use_of(image: Path) -> Use:
+    """Return what an image without labels is for: its name decides, whatever other images there are."""
+    return "validation" if crc32(image.name.encode()) % ONE_IN_JUDGED == 0 else "train"
 
 
 @cache
@@ -259,6 +269,12 @@ def _windows(
     zoom = REFERENCE_DIAMETER_PX / (diameter_px * np.exp(rng.normal(0, SCALE_ERROR)))
     y, x = (centres + rng.normal(0, CENTRE_ERROR_PX / zoom, centres.shape)).T
     return crop_frame(frame[None], y, x, zoom), float(zoom)
+
+
+def _sometimes_elsewhere(image: _Image, use: Use, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Show most of the images to train on as other microscopes would."""
+    exposed = use == "train" and rng.random() < SHARE_EXPOSED
+    return _elsewhere(image.frame, image.diameter_px, rng) if exposed else image.frame
 
 
 def _elsewhere(frame: NDArray[np.float32], diameter_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
