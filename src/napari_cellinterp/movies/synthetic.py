@@ -28,7 +28,7 @@ STILL_STATES: Mapping[int, float] = {
     APOPTOSIS: 0.02,
 }
 """How often each state is drawn in still images for training: more mitoses than in culture, but so few that most
-neighbours are in interphase. Among many condensed ones, all nuclei would be darker in their crops than real ones are."""
+neighbours are in interphase: among many condensed ones, all nuclei are darker in their crops than real ones are."""
 
 
 @dataclass(frozen=True)
