@@ -59,6 +59,11 @@ def test_rare_states_can_be_made_frequent():
     assert set(crops.state) == {0, apoptosis}
 
 
+def test_as_many_scenes_are_simulated_whatever_the_processes():
+    one, two = ([crops.scene[0] for crops in simulate_crops(300, 5, n)] for n in (1, 2))
+    assert one == two == list(range(5, 5 + len(one)))
+
+
 def test_smaller_windows_look_as_smaller_patches_do(crops):
     shown = in_smaller_windows(crops, 0.5, 3)
     np.testing.assert_array_equal(shown.state, crops.state)

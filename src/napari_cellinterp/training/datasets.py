@@ -226,6 +226,7 @@ def simulate_crops(
         seed = first_seed
         while n < n_crops:
             for crops in pool.map(simulate, range(seed, seed + 8 * n_processes)):
-                n += len(crops)
-                yield crops
+                if n < n_crops:  # no more scenes where there are more processes
+                    n += len(crops)
+                    yield crops
             seed += 8 * n_processes
