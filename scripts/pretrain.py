@@ -217,6 +217,8 @@ def simulated_and_real(
 ) -> LabelledCrops:
     """Put together crops of simulated scenes and of the real nuclei that are for one use."""
     repeated = labelled_crops(data, use, mix.n_repeats, 5).of_classes(classes)
+    if use == "validation":  # those in interphase are there because heads took them for plates, and are rare elsewhere
+        repeated = repeated[np.flatnonzero(repeated.state != classes.index(STATES[INTERPHASE]))]
     ordinary = interphase_crops(data / "dsb2018_fluo", use, mix.n_ordinary, 6).of_classes(classes)
     cut = cut_crops(data / "dsb2018_fluo", use, mix.n_cut, 12).of_classes(classes)
     real = in_smaller_windows(LabelledCrops.concatenate([repeated, ordinary, cut]), WINDOW_SHARE, 7)
@@ -293,22 +295,25 @@ def main() -> None:
         bundle = finish(Training(folder, data, config, N_PROCESSES, start).bundle(), report)
         figures = simulated_figures(bundle, data.test)
         figures += real_figures(bundle, options.data)
-        bundle = with_card(bundle, [*sources, *head_sources(len(train), classes, MIXES[config.name])], figures, **notes)
+        bundle = with_card(
+            bundle, [*sources, *head_sources(data, len(train), MIXES[config.name].n_repeats)], figures, **notes
+        )
         save_bundle(bundle, options.run / config.name)
         start = bundle
 
 
-def head_sources(n_simulated: int, classes: tuple[str, ...], mix: Mix) -> list[DataSource]:
+def head_sources(data: TrainingData, n_simulated: int, n_repeats: int) -> list[DataSource]:
     """Return where the crops come from that heads are trained on."""
-    known = read_by_eye().query("use == 'train' and state in @classes")
+    known = read_by_eye().query("use == 'train' and state in @data.classes")
     taken = "BBBC038, nuclei neither small nor bright, taken for interphase"
+    n_taken = int((data.train.scene < 0).sum()) - n_repeats * len(known)
     return [
         DataSource(name="simulated scenes", licence="BSD-3-Clause", n_crops=n_simulated, use="all networks"),
         *(
             source(str(folder), n, "all heads, states read by eye")
             for folder, n in known["file"].str.split("/").str[0].value_counts().items()
         ),
-        DataSource(name=taken, licence="CC0", n_crops=mix.n_ordinary + mix.n_cut, use="all heads"),
+        DataSource(name=taken, licence="CC0", n_crops=n_taken, use="all heads"),
     ]
 
 
