@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from napari_cellinterp.cli.app import app
 from napari_cellinterp.errors import CellInterpError
 from napari_cellinterp.models.bundle import load_bundle
+from napari_cellinterp.movies.shapes import INTERPHASE, METAPHASE
 from napari_cellinterp.training.datasets import simulate_scene_crops
 
 SETTINGS = """
@@ -37,7 +38,11 @@ def call(*args: object):
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli") / "crops.npz"
-    found = simulate_scene_crops(41).of_classes(("interphase", "metaphase")).balanced(40, 0)
+    found = (
+        simulate_scene_crops(41, {INTERPHASE: 0.6, METAPHASE: 0.4})
+        .of_classes(("interphase", "metaphase"))
+        .balanced(40, 0)
+    )
     np.savez(
         path, x=found.patches.x, y=np.array(["interphase", "metaphase"])[found.state], track_id=np.arange(len(found))
     )

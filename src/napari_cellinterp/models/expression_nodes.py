@@ -159,8 +159,32 @@ def additive_terms(node: Node) -> Iterator[Node]:
         case Unary(operator="neg", argument=Binary(operator="+" | "-" as operator, left=left, right=right)):
             yield from additive_terms(_minus(left))
             yield from additive_terms(_minus(right) if operator == "+" else right)
+        case (
+            Binary(operator="*", left=Constant(factor), right=total)
+            | Binary(operator="*", left=total, right=Constant(factor))
+        ):
+            terms = list(additive_terms(total))
+            yield from [node] if len(terms) == 1 else (_times(factor, term) for term in terms)
         case _:
             yield node
+
+
+def _times(factor: float, term: Node) -> Node:
+    match term:
+        case Constant(number):
+            return Constant(_rounded(factor * number))
+        case Unary(operator="neg", argument=argument):
+            return _times(-factor, argument)
+        case Binary(operator="*", left=Constant(number), right=rest):
+            return Binary("*", Constant(_rounded(factor * number)), rest)
+        case Binary(operator="/", left=rest, right=Constant(number)) if number:
+            return Binary("*", Constant(_rounded(factor / number)), rest)
+    return Binary("*", Constant(factor), term)
+
+
+def _rounded(number: float) -> float:
+    """Without the digits that only come from binary fractions."""
+    return float(f"{number:.12g}")
 
 
 def _minus(node: Node) -> Node:
