@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import napari
 import numpy as np
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
 from napari_cellinterp.config import ClassifyConfig
 from napari_cellinterp.events import finish
@@ -96,7 +96,7 @@ def shoot_counterfactual(viewer: napari.Viewer, shot: Callable[[str], None], fol
 
 
 def shoot_reading(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
-    """Show the network with a latent's stream, then the movie labelled by a shorter formula."""
+    """Show the network with a latent's stream, then the movie labelled by a shorter formula, and its terms."""
     widget = ReadModelWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Read the model", area="right")
     wait(lambda: widget.subject is not None, 120)
@@ -106,6 +106,10 @@ def shoot_reading(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
     widget.formula.live.setChecked(True)
     widget.formula.front.slider.setValue(widget.formula.front.slider.maximum() - 1)
     shot("read-formula")
+    page = widget.tabs.currentWidget()
+    assert isinstance(page, QScrollArea)
+    page.verticalScrollBar().setValue(page.verticalScrollBar().maximum())
+    shot("read-nucleus")
     widget.labelling.restore()
     close(viewer, widget)
 

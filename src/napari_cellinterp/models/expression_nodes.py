@@ -171,8 +171,6 @@ def additive_terms(node: Node) -> Iterator[Node]:
 
 def _times(factor: float, term: Node) -> Node:
     match term:
-        case Constant(number):
-            return Constant(_rounded(factor * number))
         case Unary(operator="neg", argument=argument):
             return _times(-factor, argument)
         case Binary(operator="*", left=Constant(number), right=rest):
