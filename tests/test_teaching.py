@@ -25,6 +25,7 @@ from napari_cellinterp.config import (
 from napari_cellinterp.errors import BundleError, CellInterpError, OptionError, PatchesError, TracksError, TrainingError
 from napari_cellinterp.events import Warned, finish
 from napari_cellinterp.models.bundle import load_bundle
+from napari_cellinterp.movies.shapes import ANAPHASE, INTERPHASE, METAPHASE
 from napari_cellinterp.teaching import Lesson, read_config, train_job, tune_job
 from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops, to_bytes
 from napari_cellinterp.training.own_data import OwnCrops, prepared, read_source
@@ -44,7 +45,8 @@ SHORT = TrainingConfig(
 
 @pytest.fixture(scope="module")
 def crops() -> LabelledCrops:
-    scenes = LabelledCrops.concatenate([simulate_scene_crops(seed) for seed in (31, 32)])
+    states = {INTERPHASE: 0.5, METAPHASE: 0.3, ANAPHASE: 0.2}
+    scenes = LabelledCrops.concatenate([simulate_scene_crops(seed, states) for seed in (31, 32)])
     return scenes.of_classes(("interphase", "metaphase", "anaphase")).balanced(30, 0)
 
 
