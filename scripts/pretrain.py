@@ -3,6 +3,9 @@
 Simulated crops, mixed with unlabelled real ones, train one beta-TCVAE for both bundles; simulated crops and real ones
 whose states were read by eye train the heads. Each stage leaves its file in the run folder and is skipped where that
 file is there, so that a run that was stopped goes on. The bundles are written into RUN_FOLDER.
+
+Which bundle ships is decided by `scripts/validate.py`'s figures: the chromatin-64-phases of these settings doesn't (its
+card tells why).
 """
 
 from __future__ import annotations
