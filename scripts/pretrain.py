@@ -309,7 +309,8 @@ def head_sources(data: TrainingData, n_simulated: int, n_repeats: int) -> list[D
     """Return where the crops come from that heads are trained on."""
     known = read_by_eye().query("use == 'train' and state in @data.classes")
     taken = "BBBC038, nuclei neither small nor bright, taken for interphase"
-    n_taken = int((data.train.scene < 0).sum()) - n_repeats * len(known)
+    real = data.train.of_classes([STATES[INTERPHASE]], data.classes).scene < 0
+    n_taken = int(real.sum()) - n_repeats * int((known["state"] == STATES[INTERPHASE]).sum())
     return [
         DataSource(name="simulated scenes", licence="BSD-3-Clause", n_crops=n_simulated, use="all networks"),
         *(
