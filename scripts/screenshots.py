@@ -73,14 +73,14 @@ def shoot_explore(viewer: napari.Viewer, shot: Callable[[str], None]) -> None:
 
 
 def shoot_counterfactual(viewer: napari.Viewer, shot: Callable[[str], None], folder: Path) -> None:
-    """Show what flips the sparse head on the selected nucleus, all latents free, then the nucleus's own held fixed."""
+    """Show what flips the formula on the selected nucleus, all latents free, then the nucleus's own held fixed."""
     widget = CounterfactualWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Counterfactuals", area="right")
 
     def go_to_flip(space: str) -> None:
         wait(seconds=0.5)
         wait(lambda: widget.page.status.text() == CLICK_A_CELL, 120)
-        widget.choose("sparse", space)
+        widget.choose("symbolic", space)
         widget.go_to_flip()
         wait(lambda: not widget.inquiry.open_questions(), 60)
 
