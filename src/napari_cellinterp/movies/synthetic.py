@@ -60,6 +60,10 @@ class Culture:
         Share of the prometaphases that are rings, with a hole in the middle.
     prometaphase_elongation : float
         Largest ratio of length to width of a prometaphase.
+    prometaphase_brightness : float
+        Brightness of prometaphases relative to plates.
+    prometaphase_raggedness_px : float
+        Of the smoothest prometaphase, model pixels.
     """
 
     diameter_px: float
@@ -74,6 +78,8 @@ class Culture:
     rounding_px: float = 13.0
     ring_share: float = 0.5
     prometaphase_elongation: float = 1.35
+    prometaphase_brightness: float = 1.0
+    prometaphase_raggedness_px: float = 1.2
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,9 @@ def draw_culture(rng: Rng) -> Culture:
     """Draw a culture at random, as varied as cell lines are."""
     return Culture(
         diameter_px=REFERENCE_DIAMETER_PX * float(np.exp(rng.normal(0, 0.1))),
-        diameter_sd=rng.uniform(0.06, 0.18),
+        diameter_sd=rng.uniform(0.06, 0.28),
         brightness_sd=rng.uniform(0.05, 0.35),
-        elongation=1 + rng.gamma(2.5, 0.12),
+        elongation=1 + rng.gamma(2.5, 0.17),
         texture=rng.choice([rng.uniform(0.02, 0.12), rng.uniform(0.1, 0.38)]),
         lobes=rng.gamma(2.0, 0.02),
         # so that crops, of which dense scenes have more, are of all densities alike
@@ -126,6 +132,8 @@ def draw_culture(rng: Rng) -> Culture:
         rounding_px=rng.uniform(5, 13),
         ring_share=rng.uniform(0.1, 0.6),
         prometaphase_elongation=rng.uniform(1.2, 1.9),
+        prometaphase_brightness=rng.uniform(0.6, 1),
+        prometaphase_raggedness_px=rng.uniform(0.5, 1.2),
     )
 
 
@@ -168,11 +176,13 @@ def draw_factors(state: NDArray[np.int64], culture: Culture, rng: Rng) -> Factor
     lobes = rng.normal(0, 1, (n, shapes.N_HARMONICS, 2)) * culture.lobes / np.arange(1, shapes.N_HARMONICS + 1)[:, None]
     brightness = np.exp(rng.normal(0, culture.brightness_sd, n)) * np.where(newborn, rng.uniform(1, 1.7, n), 1)
     brightness = np.where(condensed, culture.condensation * np.exp(rng.normal(0, 0.2, n)), brightness)
-    brightness = np.where(state == ANAPHASE, brightness * 0.8, brightness)
+    brightness = brightness * np.select(
+        [state == ANAPHASE, state == PROMETAPHASE], [0.8, culture.prometaphase_brightness], 1.0
+    )
     plate = (state == METAPHASE) | (state == ANAPHASE)
     ragged = np.select(
         [plate, state == PROMETAPHASE, state == APOPTOSIS],
-        [rng.uniform(0.1, 1.4, n), rng.uniform(1.2, 2.6, n), rng.uniform(0, 0.4, n)],
+        [rng.uniform(0.1, 1.4, n), rng.uniform(culture.prometaphase_raggedness_px, 2.6, n), rng.uniform(0, 0.4, n)],
         rng.uniform(0, 0.5, n),
     )
     texture = np.select(
@@ -208,7 +218,7 @@ def _draw_sizes(state: NDArray[np.int64], culture: Culture, rng: Rng) -> tuple[A
     n = len(state)
     diameter = culture.diameter_px * np.exp(rng.normal(0, culture.diameter_sd, n))
     elongation = 1 + (culture.elongation - 1) * rng.gamma(2.0, 0.5, n)
-    elongation = np.clip(elongation, 1, 2.4)
+    elongation = np.clip(elongation, 1, 3)
     scale = culture.diameter_px / REFERENCE_DIAMETER_PX * culture.plate_scale * np.exp(rng.normal(0, 0.08, n))
     ring = scale * rng.uniform(17, 26, n)
     length = [ring, scale * rng.uniform(17, 27, n), scale * rng.uniform(12, 20, n)]

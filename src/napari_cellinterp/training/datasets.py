@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, normalise, patches_from_images
-from napari_cellinterp.movies.shapes import STATES
+from napari_cellinterp.movies.shapes import ANAPHASE, INTERPHASE, STATES
 from napari_cellinterp.movies.synthetic import STILL_STATES, simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
 from napari_cellinterp.training.guides import outlines
@@ -36,6 +36,12 @@ WIDEST_MARGIN_PX = 14
 
 SCENE_SIDE_PX = 640
 """Side of a simulated scene, model pixels."""
+
+SCALES = (0.35, 1.25)
+"""Smallest and largest scale of a simulated scene, pixels of the image per model pixel: nuclei of 10 to 36 px."""
+
+MERGED_SHARE = 0.3
+"""Of the pairs of nuclei that touch, how many are found as one."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +201,9 @@ def in_smaller_windows(crops: LabelledCrops, share: float, seed: int) -> Labelle
 def simulate_scene_crops(seed: int, states: Mapping[int, float] = STILL_STATES) -> LabelledCrops:
     """Simulate one scene at a random magnification and crop all of its nuclei as the main job would.
 
+    Of two nuclei in interphase that touch, and of the sisters of an anaphase, some are one crop, as where a program
+    finds them as one.
+
     Parameters
     ----------
     seed : int
@@ -203,17 +212,41 @@ def simulate_scene_crops(seed: int, states: Mapping[int, float] = STILL_STATES) 
         How often each state of `napari_cellinterp.movies.shapes.STATES` is drawn.
     """
     rng = np.random.default_rng(seed)
-    zoom = float(np.exp(rng.uniform(np.log(0.5), np.log(1.25))))
+    zoom = float(np.exp(rng.uniform(*np.log(SCALES))))
     side = round(SCENE_SIDE_PX * zoom)
     scene = simulate_scene(rng, shape=(side, side), zoom=zoom, states=states)
-    found = measure_labels(scene.labels)
+    labels = _with_merged_pairs(scene.labels, scene.factors.state, rng)
+    found = measure_labels(labels)
     found = found[found["area_px"] >= MIN_VISIBLE_PX * zoom**2]
     y = found["y"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
     x = found["x"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
     patches = normalise(crop_frame(scene.image[None], y, x, 1 / zoom))
     ids = found["label"].to_numpy()
-    outline = outlines(scene.labels, ids, 1 / zoom)
+    outline = outlines(labels, ids, 1 / zoom)
     return LabelledCrops(patches, scene.factors.state[ids - 1], np.full(len(found), seed), outline)
+
+
+def _with_merged_pairs(
+    labels: NDArray[np.int32], state: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int32]:
+    """Give some touching nuclei of one state, interphase or anaphase, one mask; none is in two pairs."""
+    number, free = np.arange(labels.max() + 1), np.ones(labels.max() + 1, bool)
+    for one, other in rng.permutation(_touching(labels)):
+        alike = state[one - 1] == state[other - 1] and state[one - 1] in (INTERPHASE, ANAPHASE)
+        if alike and free[[one, other]].all() and rng.random() < MERGED_SHARE:
+            number[other] = one
+            free[[one, other]] = False
+    merged: NDArray[np.int32] = number[labels].astype(np.int32)
+    return merged
+
+
+def _touching(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the labels (n, 2) of each two masks that have neighbouring pixels; the smaller one first."""
+    sides = [(labels[:, 1:], labels[:, :-1]), (labels[1:], labels[:-1])]
+    pairs = np.concatenate([np.stack([one.ravel(), other.ravel()], axis=1) for one, other in sides])
+    pairs = pairs[(pairs > 0).all(axis=1) & (pairs[:, 0] != pairs[:, 1])]
+    touching: NDArray[np.int32] = np.unique(np.sort(pairs, axis=1), axis=0)
+    return touching
 
 
 def simulate_crops(
