@@ -60,8 +60,8 @@ class Culture:
         Share of the prometaphases that are rings, with a hole in the middle.
     prometaphase_elongation : float
         Largest ratio of length to width of a prometaphase.
-    prometaphase_brightness : float
-        Brightness of prometaphases relative to plates.
+    prometaphase_scale, prometaphase_brightness : float
+        Size and brightness of prometaphases relative to plates.
     prometaphase_raggedness_px : float
         Of the smoothest prometaphase, model pixels.
     """
@@ -78,6 +78,7 @@ class Culture:
     rounding_px: float = 13.0
     ring_share: float = 0.5
     prometaphase_elongation: float = 1.35
+    prometaphase_scale: float = 1.0
     prometaphase_brightness: float = 1.0
     prometaphase_raggedness_px: float = 1.2
 
@@ -118,6 +119,7 @@ class Optics:
 
 def draw_culture(rng: Rng) -> Culture:
     """Draw a culture at random, as varied as cell lines are."""
+    plate_scale = float(np.exp(rng.uniform(np.log(0.95), np.log(1.6))))
     return Culture(
         diameter_px=REFERENCE_DIAMETER_PX * float(np.exp(rng.normal(0, 0.1))),
         diameter_sd=rng.uniform(0.06, 0.28),
@@ -128,10 +130,11 @@ def draw_culture(rng: Rng) -> Culture:
         # so that crops, of which dense scenes have more, are of all densities alike
         density=float(np.exp(rng.uniform(np.log(0.02), np.log(0.62)))),
         condensation=float(np.exp(rng.uniform(np.log(1.8), np.log(5.5)))),
-        plate_scale=float(np.exp(rng.uniform(np.log(0.95), np.log(1.6)))),
+        plate_scale=plate_scale,
         rounding_px=rng.uniform(5, 13),
         ring_share=rng.uniform(0.1, 0.6),
         prometaphase_elongation=rng.uniform(1.2, 1.9),
+        prometaphase_scale=1.1 / np.sqrt(plate_scale),  # they differ less in size than plates do
         prometaphase_brightness=rng.uniform(0.6, 1),
         prometaphase_raggedness_px=rng.uniform(0.5, 1.2),
     )
@@ -220,7 +223,7 @@ def _draw_sizes(state: NDArray[np.int64], culture: Culture, rng: Rng) -> tuple[A
     elongation = 1 + (culture.elongation - 1) * rng.gamma(2.0, 0.5, n)
     elongation = np.clip(elongation, 1, 3)
     scale = culture.diameter_px / REFERENCE_DIAMETER_PX * culture.plate_scale * np.exp(rng.normal(0, 0.08, n))
-    ring = scale * rng.uniform(17, 26, n)
+    ring = scale * culture.prometaphase_scale * rng.uniform(17, 26, n)
     length = [ring, scale * rng.uniform(17, 27, n), scale * rng.uniform(12, 20, n)]
     width = [
         ring / rng.uniform(1, culture.prometaphase_elongation, n),
