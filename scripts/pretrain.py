@@ -1,11 +1,9 @@
 """Make the bundles chromatin-64 and chromatin-64-phases: ``python scripts/pretrain.py RUN_FOLDER [--data FOLDER]``.
 
 Simulated crops, mixed with unlabelled real ones, train one beta-TCVAE for both bundles; simulated crops and real ones
-whose states were read by eye train the heads. Each stage leaves its file in the run folder and is skipped where that
-file is there, so that a run that was stopped goes on. The bundles are written into RUN_FOLDER.
-
-Which bundle ships is decided by `scripts/validate.py`'s figures: the chromatin-64-phases of these settings doesn't (its
-card tells why).
+whose states were read by eye train the heads. ``--start BUNDLE`` takes the beta-TCVAE of a bundle instead. Each stage
+leaves its file in the run folder and is skipped where that file is there, so that a run that was stopped goes on. The
+bundles are written into RUN_FOLDER; which of them ships is decided by `scripts/validate.py`'s figures.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from validate import figures as real_figures
 
 from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig, SymbolicConfig, TrainingConfig, VaeConfig
 from napari_cellinterp.events import EpochFinished, finish
-from napari_cellinterp.models.bundle import save_bundle
+from napari_cellinterp.models.bundle import load_bundle, save_bundle
 from napari_cellinterp.models.bundle_info import DataSource, Figure
 from napari_cellinterp.movies.shapes import ANAPHASE, APOPTOSIS, INTERPHASE, METAPHASE, PROMETAPHASE, STATES
 from napari_cellinterp.movies.synthetic import STILL_STATES
@@ -105,9 +103,17 @@ PHASES = BINARY.model_copy(
             "chromatin stain (histone or DNA dye). Trained on simulated and on real nuclei. Apoptosis of real nuclei "
             "is mostly taken for a state of mitosis."
         ),
-        "dense": HeadConfig(n_epochs=30, interphase_weight=PHASES_INTERPHASE_WEIGHT),
+        "dense": HeadConfig(n_epochs=15, interphase_weight=PHASES_INTERPHASE_WEIGHT),
         "cnn": CnnConfig(n_epochs=8, interphase_weight=PHASES_INTERPHASE_WEIGHT),
-        "sparse": BINARY.sparse.model_copy(update={"interphase_weight": PHASES_INTERPHASE_WEIGHT, "sparsity": 0.9}),
+        "sparse": BINARY.sparse.model_copy(
+            update={
+                "interphase_weight": PHASES_INTERPHASE_WEIGHT,
+                "sparsity": 0.9,
+                "n_epochs": 40,
+                "warm_up_epochs": 8,
+                "prune_epochs": 20,
+            }
+        ),
         "symbolic": SymbolicConfig(engine="operon", n_generations=30, population=600, n_crops=6000),
         "n_runs": 3,
     }
@@ -133,7 +139,7 @@ SOURCES = {
 REAL_SHARE = 0.25
 """Of the crops of the beta-TCVAE."""
 
-WINDOW_SHARE = 0.25
+WINDOW_SHARE = 0.5
 """Of all crops to train on, those that look like patches smaller than 64x64 pixels."""
 
 
@@ -160,7 +166,7 @@ class Mix:
     n_cut: int
 
 
-MIXES = {BINARY.name: Mix(8000, 0, 24, 8000, 2000), PHASES.name: Mix(5500, 2000, 30, 4000, 0)}
+MIXES = {BINARY.name: Mix(8000, 0, 24, 8000, 2000), PHASES.name: Mix(5500, 2000, 30, 8000, 2000)}
 
 JUDGED = Mix(1000, 400, 10, 2500, 600)
 """The same of the crops that heads are chosen and calibrated on."""
@@ -275,6 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the real data")
+    parser.add_argument("--start", help="bundle whose beta-TCVAE is taken as it is; by default one is trained")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.run.mkdir(parents=True, exist_ok=True)
@@ -291,7 +298,7 @@ def main() -> None:
     stream = MixedCrops(StoredCrops(train.images, train.outline), StoredCrops(real.images, real.outline), REAL_SHARE)
     history = options.run / "history.txt"
     notes = {"history": history.read_text(encoding="utf-8").strip()} if history.is_file() else {}
-    start = None
+    start = load_bundle(options.start) if options.start else None
     for config, classes in ((BINARY, TWO), (PHASES, STATES)):
         data = training_data(MIXES[config.name], classes, (train, test), options.data, None if start else stream)
         folder = RunFolder(options.run / f"{config.name}-run", config, {})

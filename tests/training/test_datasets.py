@@ -11,12 +11,14 @@ from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.movies.patches import normalise, patches_from_images
 from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.training.datasets import (
+    MERGED_SHARE,
     UNKNOWN,
     WIDEST_MARGIN_PX,
     LabelledCrops,
     in_smaller_windows,
     simulate_crops,
     simulate_scene_crops,
+    with_merged_pairs,
 )
 from napari_cellinterp.training.guides import no_outlines
 
@@ -57,6 +59,27 @@ def test_rare_states_can_be_made_frequent():
     apoptosis = STATES.index("apoptosis")
     crops = LabelledCrops.concatenate(list(simulate_crops(60, 5, 1, {0: 0.5, apoptosis: 0.5})))
     assert set(crops.state) == {0, apoptosis}
+
+
+def test_some_touching_nuclei_in_interphase_are_one_crop():
+    labels = np.zeros((60, 400), np.int32)
+    for i in range(40):  # 20 pairs of neighbours
+        labels[5:25, 10 * i : 10 * i + 10 - i % 2] = i + 1
+    labels[40:50, :20], labels[50:60, :20] = 41, 42
+    state = np.full(42, STATES.index("interphase"))
+    state[30:40] = np.tile([STATES.index("interphase"), STATES.index("metaphase")], 5)
+    state[40:] = STATES.index("anaphase")
+    merged = [with_merged_pairs(labels, state, np.random.default_rng(seed)) for seed in range(40)]
+    counts = np.array(
+        [[len(np.unique(found[labels > 0])), len(np.unique(found[:, 300:][labels[:, 300:] > 0]))] for found in merged]
+    )
+    assert all((found > 0).tolist() == (labels > 0).tolist() for found in merged)
+    assert (counts[:, 1] == 10).all(), "interphase beside metaphase stays two"
+    assert (42 - counts[:, 0]).mean() == pytest.approx(MERGED_SHARE * 16, abs=1.2), (
+        "15 pairs in interphase, one of anaphase"
+    )
+    assert any(len(np.unique(found[40:])) == 2 for found in merged), "sisters may be one"
+    assert all(len(np.unique(labels[found == one])) <= 2 for found in merged for one in np.unique(found)[1:])
 
 
 def test_as_many_scenes_are_simulated_whatever_the_processes():

@@ -149,7 +149,8 @@ def _sizes(masks: Sequence[NDArray[np.bool_]]) -> list[int]:
 def calibrated(scores: Floats, state: NDArray[np.int64]) -> tuple[Calibration, ...]:
     """Fit slope and offset of each score's logistic calibration by maximum likelihood.
 
-    Of several scores all are fitted together, as the logits of one softmax with one slope.
+    Of several scores all are fitted together, as the logits of one softmax with one slope, and all classes count alike:
+    the probabilities are those where no class is rarer than another, however many crops there are of each.
     """
     good = np.isfinite(scores).all(axis=1)
     n_scores = scores.shape[1]
@@ -158,6 +159,7 @@ def calibrated(scores: Floats, state: NDArray[np.int64]) -> tuple[Calibration, .
     # in units of their spread, which the fit's tolerances are made for
     spread = max(float(scores[good].std()), 1e-12)
     scores, state = scores[good] / spread, state[good]
+    weight = np.ones(len(state)) if n_scores == 1 else 1 / np.bincount(state)[state]
 
     def loss(parameters: Floats) -> float:
         logits = parameters[0] * scores + parameters[1:]
@@ -165,7 +167,7 @@ def calibrated(scores: Floats, state: NDArray[np.int64]) -> tuple[Calibration, .
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         largest = logits.max(axis=1)
         normaliser = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
-        return float((normaliser - logits[np.arange(len(state)), state]).mean())
+        return float(np.average(normaliser - logits[np.arange(len(state)), state], weights=weight))
 
     slope, *offsets = minimize(loss, [1.0] + [0.0] * n_scores, method="Nelder-Mead", options={"maxfev": 4000}).x
     return tuple(Calibration(slope=float(slope / spread), offset=float(offset)) for offset in offsets)

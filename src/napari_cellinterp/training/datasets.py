@@ -215,7 +215,7 @@ def simulate_scene_crops(seed: int, states: Mapping[int, float] = STILL_STATES) 
     zoom = float(np.exp(rng.uniform(*np.log(SCALES))))
     side = round(SCENE_SIDE_PX * zoom)
     scene = simulate_scene(rng, shape=(side, side), zoom=zoom, states=states)
-    labels = _with_merged_pairs(scene.labels, scene.factors.state, rng)
+    labels = with_merged_pairs(scene.labels, scene.factors.state, rng)
     found = measure_labels(labels)
     found = found[found["area_px"] >= MIN_VISIBLE_PX * zoom**2]
     y = found["y"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
@@ -226,10 +226,25 @@ def simulate_scene_crops(seed: int, states: Mapping[int, float] = STILL_STATES) 
     return LabelledCrops(patches, scene.factors.state[ids - 1], np.full(len(found), seed), outline)
 
 
-def _with_merged_pairs(
+def with_merged_pairs(
     labels: NDArray[np.int32], state: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int32]:
-    """Give some touching nuclei of one state, interphase or anaphase, one mask; none is in two pairs."""
+    """Give some touching nuclei one mask, as where a program finds them as one.
+
+    Parameters
+    ----------
+    labels : (height, width) int32
+        Masks: 0 background, i + 1 for the i-th nucleus.
+    state : (n,) int
+        State of each nucleus; both are in interphase, or both in anaphase, and none is in two pairs.
+    rng : numpy.random.Generator
+        Decides which pairs: `MERGED_SHARE` of them.
+
+    Returns
+    -------
+    (height, width) int32
+        The masks; of a pair, both have one of its labels.
+    """
     number, free = np.arange(labels.max() + 1), np.ones(labels.max() + 1, bool)
     for one, other in rng.permutation(_touching(labels)):
         alike = state[one - 1] == state[other - 1] and state[one - 1] in (INTERPHASE, ANAPHASE)
