@@ -345,3 +345,10 @@ def test_what_is_no_stack_of_images_is_an_error_that_says_so(images, said):
     with pytest.raises(PatchesError, match=said) as caught:
         patches_from_images(images, 1.0)
     assert caught.value.advice
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 1), (1, 1, 20), (1, 1, 1)])
+def test_turned_images_one_pixel_wide_are_resampled(shape):
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    for turned in (image[:, ::-1], image[:, :, ::-1], image[:, ::-1, ::-1]):
+        np.testing.assert_array_equal(resample(turned, 1.5), resample(turned.copy(), 1.5))

@@ -136,7 +136,8 @@ def resample(planes: ArrayLike, zoom: float) -> Array:
     import torch
     from torch.nn.functional import interpolate
 
-    batch = torch.from_numpy(planes if planes.flags.writeable else planes.copy())[None]
+    # torch takes no negative steps, which numpy calls contiguous where there is one row or column
+    batch = torch.from_numpy(planes if planes.flags.writeable and min(planes.strides) > 0 else planes.copy())[None]
     size = tuple(max(1, round(side * zoom)) for side in planes.shape[1:])
     with torch.inference_mode():
         scaled = interpolate(batch, size=size, mode="bilinear", antialias=zoom < 1, align_corners=False)
