@@ -39,3 +39,28 @@ def test_only_condensed_chromatin_has_a_halo():
     factors = draw_factors(state, draw_culture(rng), rng)
     assert (factors.halo[state == INTERPHASE] == 0).all()
     assert (factors.halo[state != INTERPHASE] > 0).all()
+
+
+def test_a_culture_says_how_its_prometaphases_differ_from_plates():
+    state = np.repeat([METAPHASE, PROMETAPHASE], 200)
+    culture = replace(draw_culture(np.random.default_rng(2)), prometaphase_scale=1.0, prometaphase_brightness=1.0)
+    other = replace(culture, prometaphase_scale=0.8, prometaphase_brightness=0.6, prometaphase_raggedness_px=0.1)
+    before, after = (draw_factors(state, c, np.random.default_rng(3)) for c in (culture, other))
+    plate = state == METAPHASE
+    for name, ratio in (("length_px", 0.8), ("width_px", 0.8), ("brightness", 0.6)):
+        one, two = getattr(before, name), getattr(after, name)
+        np.testing.assert_array_equal(one[plate], two[plate])
+        np.testing.assert_allclose(two[~plate], ratio * one[~plate], rtol=1e-5)
+    assert before.raggedness_px[~plate].min() > culture.prometaphase_raggedness_px
+    assert after.raggedness_px[~plate].min() < 0.3
+
+
+def test_prometaphases_of_drawn_cultures_differ_less_in_size_than_plates():
+    rng = np.random.default_rng(4)
+    cultures = [draw_culture(rng) for _ in range(300)]
+    plate, ring = (
+        np.log([culture.plate_scale * factor(culture) for culture in cultures])
+        for factor in (lambda culture: 1.0, lambda culture: culture.prometaphase_scale)
+    )
+    assert ring.std() < 0.6 * plate.std()
+    assert ring.mean() == pytest.approx(plate.mean(), abs=0.05)
