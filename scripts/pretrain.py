@@ -136,6 +136,9 @@ SOURCES = {
 }
 """Name and licence of each set of real images, by its folder."""
 
+VAE_USE = "beta-TCVAE, unlabelled"
+"""How model cards tell the crops of the beta-TCVAE from those of the heads."""
+
 REAL_SHARE = 0.25
 """Of the crops of the beta-TCVAE."""
 
@@ -193,6 +196,16 @@ def source(folder: str, n_crops: int, use: str) -> DataSource:
     return DataSource(name=name, licence=licence, n_crops=n_crops, use=use)
 
 
+def simulated_source(n_crops: int, use: str) -> DataSource:
+    """Say that simulated crops were used."""
+    return DataSource(name="simulated scenes", licence="BSD-3-Clause", n_crops=n_crops, use=use)
+
+
+def vae_sources(bundle: ModelBundle) -> list[DataSource]:
+    """Return the crops that a bundle's beta-TCVAE was trained on."""
+    return [source for source in bundle.info.data if source.use == VAE_USE]
+
+
 def unlabelled(data: Path) -> tuple[LabelledCrops, list[DataSource]]:
     """Return real crops for the beta-TCVAE, and where they come from."""
     cecog = next((data / "cecog_frame").glob("*.tif"))
@@ -202,8 +215,16 @@ def unlabelled(data: Path) -> tuple[LabelledCrops, list[DataSource]]:
         "celltk_scale": found_crops(tifffile.imread(data / "celltk_scale" / "movie.tif")[::3], 3),
         "cecog_frame": found_crops(tifffile.imread(cecog)[1:2], 4),
     }
-    sources = [source(folder, len(crops), "beta-TCVAE, unlabelled") for folder, crops in sets.items()]
+    sources = [source(folder, len(crops), VAE_USE) for folder, crops in sets.items()]
     return LabelledCrops.concatenate(list(sets.values())), sources
+
+
+def vae_data(simulated_crops: LabelledCrops, data: Path) -> tuple[CropStream, list[DataSource]]:
+    """Mix the crops that the beta-TCVAE is trained on; also return where they come from."""
+    real, sources = unlabelled(data)
+    real = in_smaller_windows(real, WINDOW_SHARE, 9)
+    streams = [StoredCrops(crops.images, crops.outline) for crops in (simulated_crops, real)]
+    return MixedCrops(streams[0], streams[1], REAL_SHARE), [*sources, simulated_source(len(simulated_crops), VAE_USE)]
 
 
 def training_data(
@@ -293,14 +314,12 @@ def main() -> None:
     )
     train = in_smaller_windows(train, WINDOW_SHARE, 8)
     test = simulated(options.run / "test.npz", N_TEST, TEST_SEED, STILL_STATES)
-    real, sources = unlabelled(options.data)
-    real = in_smaller_windows(real, WINDOW_SHARE, 9)
-    stream = MixedCrops(StoredCrops(train.images, train.outline), StoredCrops(real.images, real.outline), REAL_SHARE)
+    start = load_bundle(options.start) if options.start else None
+    stream, sources = (None, vae_sources(start)) if start else vae_data(train, options.data)
     history = options.run / "history.txt"
     notes = {"history": history.read_text(encoding="utf-8").strip()} if history.is_file() else {}
-    start = load_bundle(options.start) if options.start else None
     for config, classes in ((BINARY, TWO), (PHASES, STATES)):
-        data = training_data(MIXES[config.name], classes, (train, test), options.data, None if start else stream)
+        data = training_data(MIXES[config.name], classes, (train, test), options.data, stream)
         folder = RunFolder(options.run / f"{config.name}-run", config, {})
         bundle = finish(Training(folder, data, config, N_PROCESSES, start).bundle(), report)
         figures = simulated_figures(bundle, data.test)
@@ -319,7 +338,7 @@ def head_sources(data: TrainingData, n_simulated: int, n_repeats: int) -> list[D
     real = data.train.of_classes([STATES[INTERPHASE]], data.classes).scene < 0
     n_taken = int(real.sum()) - n_repeats * int((known["state"] == STATES[INTERPHASE]).sum())
     return [
-        DataSource(name="simulated scenes", licence="BSD-3-Clause", n_crops=n_simulated, use="all networks"),
+        simulated_source(n_simulated, "all heads"),
         *(
             source(str(folder), n, "all heads, states read by eye")
             for folder, n in known["file"].str.split("/").str[0].value_counts().items()
