@@ -169,7 +169,7 @@ class Mix:
     n_cut: int
 
 
-MIXES = {BINARY.name: Mix(8000, 0, 24, 8000, 2000), PHASES.name: Mix(5500, 2000, 30, 8000, 2000)}
+MIXES = {BINARY.name: Mix(8000, 0, 24, 8000, 2000), PHASES.name: Mix(5500, 2000, 30, 4000, 1000)}
 
 JUDGED = Mix(1000, 400, 10, 2500, 600)
 """The same of the crops that heads are chosen and calibrated on."""
