@@ -114,7 +114,7 @@ PHASES = BINARY.model_copy(
                 "prune_epochs": 20,
             }
         ),
-        "symbolic": SymbolicConfig(engine="operon", n_generations=30, population=600, n_crops=6000),
+        "symbolic": SymbolicConfig(engine="operon", n_generations=30, population=600, n_crops=12_000),
         "n_runs": 3,
     }
 )
