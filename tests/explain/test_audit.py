@@ -140,7 +140,7 @@ def test_a_planted_shortcut_is_caught(found):
     accuracy = np.interp([0, 1], caught.neighbourhood.curve.epsilons, caught.neighbourhood.curve.accuracy)
     assert accuracy[1] < accuracy[0] - 0.3  # as the paper's Fig. 19
     assert caught.flipped_by_neighbourhood > 0.3
-    assert caught.flipped_by_erasing > 0.3
+    assert caught.flipped_by_erasing > 5 * QUICK.max_flipped_share
     assert caught.constraints[0].holds is False
     erased = caught.erased.with_neighbours
     assert (erased.move[erased.flipped] < 0).all()
