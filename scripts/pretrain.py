@@ -117,7 +117,13 @@ PHASES = BINARY.model_copy(
                 "prune_epochs": 20,
             }
         ),
-        "symbolic": SymbolicConfig(engine="operon", n_generations=30, population=600, n_crops=6000),
+        "symbolic": SymbolicConfig(
+            engine="operon",
+            n_generations=30,
+            population=600,
+            n_crops=6000,
+            interphase_weight=PHASES_INTERPHASE_WEIGHT,
+        ),
         "n_runs": 3,
     }
 )

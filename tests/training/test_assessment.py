@@ -17,7 +17,7 @@ from napari_cellinterp.training.assessment import (
     keep_best,
     with_front,
 )
-from napari_cellinterp.training.symbolic import Candidate
+from napari_cellinterp.training.symbolic import Candidate, Searched
 
 
 def formulas(*texts: str) -> SymbolicHead:
@@ -216,15 +216,16 @@ def test_where_interphase_counts_more_a_simpler_formula_may_cost_less(interphase
 
 
 def test_fronts_are_told_for_each_score_and_loss():
-    def fronts(*losses: float, target: str) -> list[list[Candidate]]:
+    def run(*losses: float, target: str) -> Searched:
         """Of each of three scores; the second formula is beaten where its loss is larger than the first's."""
         texts = ("z0", "z0 - z1", "log(z0) + z1")
-        return [[candidate(t, loss, target=target) for t, loss in zip(texts, losses, strict=True)] for _ in range(3)]
+        front = [candidate(t, loss, target=target) for t, loss in zip(texts, losses, strict=True)]
+        return Searched([front] * 3, [candidate("z2", 99, target=target)] * 3)
 
     runs = [
-        fronts(0.9, 0.5, 0.4, target="hinge"),
-        fronts(0.8, 0.95, 0.3, target="hinge"),
-        fronts(7, 8, 6, target="squared"),
+        run(0.9, 0.5, 0.4, target="hinge"),
+        run(0.8, 0.95, 0.3, target="hinge"),
+        run(7, 8, 6, target="squared"),
     ]
     test = judged([[1.0, 0.0], [1.0, 2.0], [-1.0, 0.0], [-1.0, -2.0]], [0, 1, 2, 2])
     head = formulas("z0", "z1", "z0 - z1")
@@ -250,14 +251,22 @@ def test_fronts_are_told_for_each_score_and_loss():
 
 
 def test_the_own_formula_stands_beside_the_front_once():
-    runs = [[[candidate("z1", loss=0.5)]], [[candidate("z0", loss=0.4)]], [[candidate("z1", loss=0.5)]]]
+    found = [candidate("z1", loss=0.5), candidate("z0", loss=0.4), candidate("z1", loss=0.5)]
+    runs = [Searched([[one]], [one]) for one in found]
     test = judged([[1.0, -1.0], [2.0, 1.0]], [1, 1])
     info = with_front(HeadInfo(calibration=()), formulas("z1"), runs, test)
     assert [(f.expression, f.loss, f.accuracy) for f in info.front] == [("z0", 0.4, 1), ("z1", 0.5, 0.5)]
 
 
+def test_a_formula_that_was_fitted_together_with_others_stands_beside_the_front():
+    runs = [Searched([[candidate("z0", loss=0.2)]] * 3, [candidate(f"z{i} + 1", loss=0.9) for i in range(3)])]
+    head = formulas("z0 + 1", "z1 + 1", "z2 + 1")
+    info = with_front(HeadInfo(calibration=()), head, runs, judged([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], [0, 1, 2]))
+    assert [f.expression for f in info.front if f.score_index == 1] == ["z0", "z1 + 1"]
+
+
 def test_of_one_score_the_second_class_is_the_positive_one():
-    runs = [[[candidate("z0")]]]
+    runs = [Searched([[candidate("z0")]], [candidate("z0")])]
     info = with_front(HeadInfo(calibration=()), formulas("z0"), runs, judged([[1.0], [2.0], [-1.0]], [1, 1, 0]))
     assert [(f.accuracy, f.score_index, f.target) for f in info.front] == [(1, 0, "hinge")]
 

@@ -313,10 +313,13 @@ class TestKeptCrops:
     "content",
     [
         "[]",
-        "[[[]]]",
-        '[[[{"expression": "z0 +", "loss": 1, "accuracy": 1, "target": "hinge"}]]]',
-        '[[[{"expression": "z0", "loss": 1, "accuracy": null, "target": "hinge"}]]]',
-        '[[[{"expression": "z0", "loss": 1, "accuracy": 1, "target": "other"}]]]',
+        '[{"fronts": [[]], "head": []}]',
+        '[[[{"expression": "z0", "loss": 1, "accuracy": 1, "target": "hinge"}]]]',
+        '[{"fronts": [[]], "head": [{"expression": "z0", "loss": 1, "accuracy": 1, "target": "hinge"}]}]',
+        '[{"fronts": [[{"expression": "z0", "loss": 1, "accuracy": 1, "target": "hinge"}]], "head": []}]',
+        '[{"fronts": [], "head": [{"expression": "z0 +", "loss": 1, "accuracy": 1, "target": "hinge"}]}]',
+        '[{"fronts": [], "head": [{"expression": "z0", "loss": 1, "accuracy": null, "target": "hinge"}]}]',
+        '[{"fronts": [], "head": [{"expression": "z0", "loss": 1, "accuracy": 1, "target": "other"}]}]',
     ],
 )
 def test_formulas_that_are_none_are_a_damaged_file(finished, data, start, tmp_path, content):

@@ -381,8 +381,10 @@ def front_section(subject: Subject) -> Section:
         for one in head.front
     ]
     section.parts.append(table(header, rows))
+    against_rest = "Accuracy and loss are those of one score alone, where 0 parts its class from the rest. "
     section.parts.append(
         "<p><small>The Pareto front of the symbolic regression by loss and complexity (sin counts 3, exp and log 2). "
+        f"{against_rest if several else ''}"
         "Green: the formulas that this model uses, which need not be on it.</small></p>"
     )
     return section

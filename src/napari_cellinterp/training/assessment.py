@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_cellinterp.models.bundle_info import FormulaTarget
     from napari_cellinterp.models.expression import Expression
-    from napari_cellinterp.training.symbolic import Candidate
+    from napari_cellinterp.training.symbolic import Candidate, Searched
 
     Floats = NDArray[np.float64]
 
@@ -184,7 +184,7 @@ def _near_the_best(accuracies: Sequence[float], interphase_weight: float) -> lis
     return [i for i, accuracy in enumerate(accuracies) if accuracy >= max(accuracies) - allowed]
 
 
-def with_front(info: HeadInfo, head: SymbolicHead, runs: Sequence[list[list[Candidate]]], test: Judged) -> HeadInfo:
+def with_front(info: HeadInfo, head: SymbolicHead, runs: Sequence[Searched], test: Judged) -> HeadInfo:
     """Add the head's formulas, and the Pareto fronts of all runs together, one a score and a loss.
 
     What the head reads stands among them even where a formula of another run is as short and has less loss.
@@ -192,7 +192,7 @@ def with_front(info: HeadInfo, head: SymbolicHead, runs: Sequence[list[list[Cand
     front = []
     n_scores = len(head.expressions)
     for score_index, own in enumerate(head.expressions):
-        found = [candidate for fronts in runs for candidate in fronts[score_index]]
+        found = [candidate for run in runs for candidate in (*run.fronts[score_index], run.head[score_index])]
         shown = [c for target in ("hinge", "squared") for c in pareto_front(c for c in found if c.target == target)]
         if own not in [candidate.expression for candidate in shown]:
             shown += [candidate for candidate in found if candidate.expression == own][:1]

@@ -15,10 +15,10 @@ from napari_cellinterp.models.heads import Cnn, NetworkHead, SymbolicHead
 from napari_cellinterp.models.latent_names import kinds_of
 from napari_cellinterp.results.files import written_beside
 from napari_cellinterp.training.assembly import assemble
-from napari_cellinterp.training.assessment import Judged, chosen_formula, keep_best, target_name, with_front
+from napari_cellinterp.training.assessment import Judged, keep_best, target_name, with_front
 from napari_cellinterp.training.fit import encode_all, encode_turns, n_scores_of
 from napari_cellinterp.training.schemes import TARGETS, Labelled, search_heads, train_cnns, train_networks
-from napari_cellinterp.training.symbolic import Candidate
+from napari_cellinterp.training.symbolic import Candidate, Searched
 from napari_cellinterp.training.vae_training import fit_vae, new_vae
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from napari_cellinterp.models.vae import Decoder, Encoder
     from napari_cellinterp.training.datasets import LabelledCrops
     from napari_cellinterp.training.run_folder import RunFolder
-    from napari_cellinterp.training.schemes import Fronts
     from napari_cellinterp.training.stream import CropStream
 
 FEWEST_OF_A_CLASS = 10
@@ -167,16 +166,16 @@ class Training:
                 self.folder.save("heads", _numbered(dense, "dense") | _numbered(sparse, "sparse"))
         return dense, sparse
 
-    def formulas(self) -> Job[list[Fronts]]:
-        """Search for the formulas of scheme 4: a front a run, those with the hinge loss first."""
+    def formulas(self) -> Job[list[Searched]]:
+        """Search for the formulas of scheme 4: what each run found, those with the hinge loss first."""
         path = self.folder.path / FORMULAS_NAME
         if path.is_file():
-            return _read_fronts(path)
+            return _read_searched(path)
         networks = yield from self.networks()
         crops = yield from self.labelled()
         with self.folder.timed("formulas"):
             runs = yield from search_heads(crops, *networks, self.config, self.n_processes)
-            rows = [[_as_rows(front) for front in fronts] for fronts in runs]
+            rows = [{"fronts": [_as_rows(front) for front in run.fronts], "head": _as_rows(run.head)} for run in runs]
             with written_beside(path) as beside:
                 beside.write_text(json.dumps(rows), encoding="utf-8")
         return runs
@@ -186,24 +185,22 @@ class Training:
         encoder, decoder = yield from self.vae()
         cnns = yield from self.cnns()
         dense, sparse = yield from self.networks()
-        fronts = yield from self.formulas()
+        searched = yield from self.formulas()
         validation, test = (judged(encoder, crops) for crops in (self.data.validation, self.data.test))
-        # of several classes, formulas are searched with all of them counting alike
-        formula_weight = self.config.symbolic.interphase_weight if self.n_classes == 2 else 1.0
         schemes: dict[HeadName, tuple[Sequence[nn.Module], float]] = {
             "sparse": (sparse, self.config.sparse.interphase_weight),
-            "symbolic": (symbolic_heads(fronts, formula_weight), formula_weight),
+            "symbolic": (symbolic_heads(searched), self.config.symbolic.interphase_weight),
             "dense": (dense, self.config.dense.interphase_weight),
             "cnn": (cnns, self.config.cnn.interphase_weight),
         }
-        targets = {"symbolic": [target_name(front[0][0].target) for front in fronts]}
+        targets = {"symbolic": [target_name(run.head[0].target) for run in searched]}
         heads: dict[HeadName, tuple[nn.Module, HeadInfo]] = {
             name: keep_best(runs, validation, test, targets.get(name, [None] * len(runs)), weight)
             for name, (runs, weight) in schemes.items()
         }
         formula, info = heads["symbolic"]
         assert isinstance(formula, SymbolicHead)
-        heads["symbolic"] = formula, with_front(info, formula, fronts, test)
+        heads["symbolic"] = formula, with_front(info, formula, searched, test)
         kinds = kinds_of(self.start) if self.start else None
         return assemble(encoder, decoder, heads, self.data.test, self.data.classes, self.config, kinds)
 
@@ -221,24 +218,27 @@ def judged(encoder: Encoder, crops: LabelledCrops) -> Judged:
     return Judged(crops.images, encode_all(encoder, crops.images)[0], crops.state)
 
 
-def symbolic_heads(runs: Sequence[Fronts], interphase_weight: float = 1.0) -> list[SymbolicHead]:
-    """Return each run's head: of each of its fronts one formula."""
-    return [SymbolicHead([chosen_formula(front, interphase_weight).expression for front in fronts]) for fronts in runs]
+def symbolic_heads(runs: Sequence[Searched]) -> list[SymbolicHead]:
+    """Return each run's head."""
+    return [SymbolicHead([candidate.expression for candidate in run.head]) for run in runs]
 
 
 def _numbered(networks: Sequence[nn.Module], name: str = "model") -> dict[str, nn.Module]:
     return {f"{name}-{i}": network for i, network in enumerate(networks)}
 
 
-def _as_rows(front: Sequence[Candidate]) -> list[dict[str, str | float]]:
-    return [vars(candidate) | {"expression": str(candidate.expression)} for candidate in front]
+def _as_rows(candidates: Sequence[Candidate]) -> list[dict[str, str | float]]:
+    return [vars(candidate) | {"expression": str(candidate.expression)} for candidate in candidates]
 
 
-def _read_fronts(path: Path) -> list[Fronts]:
+def _read_searched(path: Path) -> list[Searched]:
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))
-        found = [[[_candidate(row) for row in front] for front in fronts] for fronts in runs]
-        if not found or not all(fronts and all(fronts) for fronts in found):
+        found = [
+            Searched([list(map(_candidate, front)) for front in run["fronts"]], list(map(_candidate, run["head"])))
+            for run in runs
+        ]
+        if not found or not all(run.head and all(run.fronts) for run in found):
             raise ValueError("a front is empty")
         return found
     except (OSError, ValueError, KeyError, TypeError, ExpressionError) as error:

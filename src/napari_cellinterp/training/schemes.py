@@ -12,9 +12,9 @@ import torch
 from napari_cellinterp.config import CnnConfig, HeadConfig, RiglConfig, SymbolicConfig
 from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.models.heads import read_latents
-from napari_cellinterp.training.assessment import scores_of
+from napari_cellinterp.training.assessment import chosen_formula, scores_of
 from napari_cellinterp.training.fit import fit_cnn, fit_dense, fit_sparse
-from napari_cellinterp.training.symbolic import Candidate, search_each_class, search_formulas
+from napari_cellinterp.training.symbolic import Searched, search_each_class, search_formulas
 from napari_cellinterp.training.workers import finish_in_worker, worker_pool
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ SeededConfig = TypeVar("SeededConfig", CnnConfig, HeadConfig, RiglConfig, Symbol
 
 TARGETS = ("hinge", "squared")
 """Losses that formulas are searched with: so many runs of each (Soelistyo & Lowe, appendix B.4)."""
-
-Fronts = list[list[Candidate]]
-"""The Pareto fronts of one run: one a score."""
 
 
 class Labelled(NamedTuple):
@@ -85,12 +82,12 @@ def search_heads(
     sparse: Sequence[NetworkHead],
     config: TrainingConfig,
     n_processes: int = 1,
-) -> Job[list[Fronts]]:
+) -> Job[list[Searched]]:
     """Search for the formulas of scheme 4, of the latents that the sparse heads kept.
 
     Returns
     -------
-    list of Fronts
+    list of Searched
         The runs with the hinge loss, then those with the squared error against the sparse heads.
     """
     inputs = kept_latents(sparse)
@@ -141,7 +138,7 @@ def _search(
     networks: tuple[Sequence[NetworkHead], Sequence[NetworkHead]],
     config: SymbolicConfig,
     run: tuple[str, int],
-) -> Fronts:
+) -> Searched:
     """Search on a part of the crops, each under a random turn."""
     target, seed = run
     config = _seeded(config.model_copy(update={"target": target}), seed)
@@ -154,4 +151,6 @@ def _search(
     z = latents.double().numpy()
     if crops.n_classes > 2:
         return finish_in_worker(search_each_class(z, state, scores, inputs, config, crops.n_classes))
-    return [finish_in_worker(search_formulas(z, np.where(state == 1, 1.0, -1.0), scores[:, 0], inputs, config))]
+    sign = np.where(state == 1, 1.0, -1.0)
+    front = finish_in_worker(search_formulas(z, sign, scores[:, 0], inputs, config))
+    return Searched([front], [chosen_formula(front, config.interphase_weight)])

@@ -13,9 +13,9 @@ from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.events import EpochFinished, finish
 from napari_cellinterp.models.expression import Expression
 from napari_cellinterp.training.symbolic import hinge, search_each_class, search_formulas, squared
-from napari_cellinterp.training.symbolic.linear import linear_scores
 from napari_cellinterp.training.symbolic.operon import _named
 from napari_cellinterp.training.symbolic.search import _balanced
+from napari_cellinterp.training.symbolic.sums import growing_sums
 
 QUICK = SymbolicConfig(engine="operon", n_generations=20, population=150, max_size=12)
 
@@ -71,15 +71,15 @@ def test_no_linear_score_that_is_allowed_beats_the_front(target):
     assert best.complexity <= 21
 
 
-def test_linear_scores_take_the_latent_that_helps_most():
+def test_sums_take_the_latent_or_square_that_helps_most():
     latents = np.random.default_rng(13).normal(size=(300, 5))
-    wanted = 0.5 - 3 * latents[:, 4] + 2 * latents[:, 0] + latents[:, 2]
+    wanted = 0.5 - 3 * latents[:, 4] + 2 * latents[:, 0] ** 2 + latents[:, 2]
     wanted[:9] = 1e4  # crops that don't count
     weights = np.where(np.arange(300) < 9, 0.0, 2.0)
-    formulas = [Expression.parse(text) for text in linear_scores(latents, wanted, weights, [0, 1, 2, 4], 3)]
+    formulas = [Expression.parse(text) for text in growing_sums(latents, wanted, weights, [0, 1, 2, 4], 3)]
     assert [formula.latents for formula in formulas] == [(4,), (0, 4), (0, 2, 4)]
     np.testing.assert_allclose(formulas[-1].evaluate(latents)[9:], wanted[9:], atol=1e-4)
-    assert len(linear_scores(latents, wanted, weights, [0, 1], 9)) == 2
+    assert len(growing_sums(latents, wanted, weights, [0, 1], 9)) == 4
 
 
 def test_the_search_tells_how_far_it_is_and_its_seed_settles_it():
@@ -135,10 +135,18 @@ def test_a_front_a_class_the_largest_score_wins(target):
     scores = 2 * np.stack([latents[:, 0] - 1, latents[:, 1], -latents[:, 0] - latents[:, 1]], axis=1)
     state = scores.argmax(axis=1)
     config = SymbolicConfig(engine="operon", n_generations=10, population=100, max_size=9, target=target)
-    fronts = finish(search_each_class(latents, state, scores, [0, 1, 3], config, 3))
-    assert len(fronts) == 3
-    found = np.stack([front[-1].expression.evaluate(latents) for front in fronts], axis=1)
-    assert (found.argmax(axis=1) == state).mean() > 0.9
+    fronts, head = finish(search_each_class(latents, state, scores, [0, 1, 3], config, 3))
+    assert len(fronts) == len(head) == 3
+    for formulas in ([front[-1] for front in fronts], head):
+        found = np.stack([candidate.expression.evaluate(latents) for candidate in formulas], axis=1)
+        assert (found.argmax(axis=1) == state).mean() > 0.9
+    assert {candidate.target for candidate in head} == {target}
+    assert all(candidate.complexity <= 9 for candidate in head)
+
+
+def test_several_classes_need_room_for_a_sum():
+    with pytest.raises(TrainingError, match=r"complexity 4 \(max_size\).*Allow 5"):
+        finish(search_each_class(np.zeros((3, 1)), np.arange(3), np.zeros((3, 3)), [0], SymbolicConfig(max_size=4), 3))
 
 
 def test_both_sides_of_a_class_count_alike():

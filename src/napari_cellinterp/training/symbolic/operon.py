@@ -1,8 +1,8 @@
 """The embedded engine: pyoperon.
 
 It fits scores by squared error only. For the hinge loss it gets a network's margin, clipped, because far from the
-boundary its size doesn't matter, and then the whole margin; constants are refined on the hinge loss afterwards. Linear
-scores of few latents, which a genetic search easily misses, are fitted to the same and take part as they are.
+boundary its size doesn't matter, and then the whole margin; constants are refined on the hinge loss afterwards. Sums of
+few latents and squares, which a genetic search easily misses, are fitted to the same and take part as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.training.symbolic.front import Candidate, Goal, refine
-from napari_cellinterp.training.symbolic.linear import linear_scores
+from napari_cellinterp.training.symbolic.sums import growing_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def search(goal: Goal, inputs: Sequence[int], config: SymbolicConfig) -> Job[lis
     most = config.max_size // 4 + 1
     first = 0
     for wanted, n_generations in _restarts(goal, config.n_generations):
-        archive.update(linear_scores(goal.latents, wanted, goal.weights, inputs, most))
+        archive.update(growing_sums(goal.latents, wanted, goal.weights, inputs, most))
         engine, end = _engine(config), first + n_generations
         for start in range(first, end, STAGE_GENERATIONS):
             done = min(start + STAGE_GENERATIONS, end)

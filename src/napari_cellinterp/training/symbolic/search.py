@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.training.symbolic import operon, pysr_engine
 from napari_cellinterp.training.symbolic.front import Candidate, Goal
+from napari_cellinterp.training.symbolic.together import LEAST_COMPLEXITY, fit_together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
     from napari_cellinterp.events import Job
 
     Floats = NDArray[np.float64]
+
+
+class Searched(NamedTuple):
+    """What a search for a head found.
+
+    Attributes
+    ----------
+    fronts : list of list of Candidate
+        A Pareto front a score, simplest first.
+    head : list of Candidate
+        The formula of each score.
+    """
+
+    fronts: list[list[Candidate]]
+    head: list[Candidate]
 
 
 def search_formulas(
@@ -61,10 +77,11 @@ def search_each_class(
     inputs: Sequence[int],
     config: SymbolicConfig,
     n_classes: int,
-) -> Job[list[list[Candidate]]]:
-    """Search for one formula a class, of which the largest score wins; return a Pareto front for each.
+) -> Job[Searched]:
+    """Search for one formula a class, of which the largest score wins.
 
-    Each class is searched against all others, weighted so that both sides count alike whatever their numbers.
+    Each class is searched against all others, weighted so that both sides count alike whatever their numbers. Then the
+    formulas of the head are fitted together (`fit_together`), of the terms that were found and of others.
 
     Parameters
     ----------
@@ -77,7 +94,7 @@ def search_each_class(
     inputs : sequence of int
         Latents that formulas may use.
     config : SymbolicConfig
-        Settings; the weight of interphase is not used.
+        Settings; the weight of interphase is for what is fitted together.
     n_classes : int
         Number of classes.
 
@@ -89,15 +106,22 @@ def search_each_class(
     Raises
     ------
     TrainingError
-        As in `search_formulas`, or where a class has all crops or none.
+        As in `search_formulas`, or where a class has all crops or none, or formulas must be too simple for a sum.
     """
-    fronts = []
+    if config.max_size < LEAST_COMPLEXITY:
+        raise TrainingError(
+            f"Formulas of several classes can't be of complexity {config.max_size} (max_size) at most.",
+            f"Allow {LEAST_COMPLEXITY} or more: a latent, its factor and a constant.",
+        )
+    goals, fronts = [], []
     for index in range(n_classes):
         sign = np.where(state == index, 1.0, -1.0)
         wanted = scores[:, index] if config.target == "squared" else _margin(scores, index)
-        goal = Goal(latents, sign, wanted, _balanced(sign, index), config.target)
-        fronts.append((yield from _search(goal, inputs, config)))
-    return fronts
+        goals.append(Goal(latents, sign, wanted, _balanced(sign, index), config.target))
+        fronts.append((yield from _search(goals[-1], inputs, config)))
+    found = [front[-1].expression for front in fronts]
+    together = yield from fit_together(latents, state, found, inputs, config)
+    return Searched(fronts, [goal.measured(formula) for goal, formula in zip(goals, together, strict=True)])
 
 
 def _margin(scores: Floats, index: int) -> Floats:
