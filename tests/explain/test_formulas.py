@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import sympy
 import torch
 
 from napari_cellinterp.errors import ExpressionError
-from napari_cellinterp.explain.figure_parts import png
+from napari_cellinterp.explain.figure_parts import NARROW_INCHES, WIDTH_INCHES, png
 from napari_cellinterp.explain.formula_figures import formula_figure, terms_by_state_figure, terms_figure
 from napari_cellinterp.explain.formulas import (
     Undefined,
@@ -298,11 +299,14 @@ def test_the_formula_is_drawn_with_names():
     assert figure.texts[0].get_window_extent().x1 <= figure.bbox.width
 
 
-def test_a_long_formula_has_a_line_a_term_and_still_fits():
+@pytest.mark.parametrize("width", [WIDTH_INCHES, NARROW_INCHES])
+def test_a_long_formula_has_a_line_a_term_and_still_fits(width):
     expression = Expression.parse(" - ".join(f"{i}.12345*sin(z{i})" for i in range(1, 12)))
-    figure = formula_figure(expression, {i: f"a long name of latent {i}" for i in range(12)})
+    figure = formula_figure(expression, {i: f"a long name of latent {i}" for i in range(12)}, width=width)
     assert len(figure.texts) == 12
-    assert max(text.get_window_extent().x1 for text in figure.texts[:-1]) <= figure.bbox.width
+    places = [text.get_window_extent() for text in figure.texts]
+    assert max(place.x1 for place in places) <= figure.bbox.width
+    assert all(above.y0 >= below.y1 for above, below in pairwise(places)), "no line lies over another one"
     assert all("-" in text.get_text() for text in figure.texts[1:-1])
 
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 POSITIVE, NEGATIVE = "#2166ac", "#c0282d"
 """What raises the score, and what lowers it; as in the drawing of a network."""
 
-LINE_CHARACTERS = 80
-"""In a figure as wide as a report, a longer formula has each term on a line of its own."""
+LINE_CHARACTERS, KEY_CHARACTERS = 80, 125
+"""In a figure as wide as a report: a longer formula has each term on a line of its own, and a longer key of the latents
+is wrapped."""
 
 MAX_TERMS = 24
 """More terms than these aren't drawn: the smallest are summed up."""
@@ -35,6 +36,8 @@ MAX_DRAWN_CHARACTERS, MAX_LABEL_CHARACTERS = 700, 90
 """A longer formula isn't drawn, and of a longer term only the beginning stands beside its bar."""
 
 FORMULA_POINTS, SMALLEST_POINTS = 17.0, 5.0
+
+LINE_INCHES, KEY_LINE_INCHES = 0.55, 0.17
 
 WHISKERS = (5, 95)
 """Percentiles."""
@@ -57,17 +60,21 @@ def formula_figure(
         Of the figure, inches.
     """
     lines = _lines(expression, titles, round(LINE_CHARACTERS * width / WIDTH_INCHES))
-    figure = wide_figure(0.6 + 0.55 * len(lines), width)
+    names = ", ".join(f"{titles[i]}: z{i}" for i in expression.latents if titles.get(i, f"z{i}") != f"z{i}")
+    key = fill(plain(names), round(KEY_CHARACTERS * width / WIDTH_INCHES))
+    below = KEY_LINE_INCHES * key.count("\n")
+    height = 0.6 + LINE_INCHES * len(lines) + below
+    figure = wide_figure(height, width)
     figure.set_layout_engine("none")
+    above = 1 - below / height
     texts = [
-        figure.text(0.02, 1 - (i + 0.6) / (len(lines) + 0.7), text, fontsize=FORMULA_POINTS, va="center")
+        figure.text(0.02, 1 - above * (i + 0.6) / (len(lines) + 0.7), text, fontsize=FORMULA_POINTS, va="center")
         for i, text in enumerate([f"{plain(score)}  =  {lines[0]}", *lines[1:]])
     ]
     widest = max(text.get_window_extent().width for text in texts) / figure.bbox.width
     for text in texts:
         text.set_fontsize(max(SMALLEST_POINTS, FORMULA_POINTS * min(1, 0.96 / widest)))
-    key = ", ".join(f"{titles[i]}: z{i}" for i in expression.latents if titles.get(i, f"z{i}") != f"z{i}")
-    figure.text(0.02, 0.04, plain(key), fontsize=9, color="0.35", va="bottom")
+    figure.text(0.02, 0.04, key, fontsize=9, color="0.35", va="bottom")
     return figure
 
 
