@@ -5,8 +5,8 @@ whose states were read by eye train the heads. ``--start BUNDLE`` takes the beta
 leaves its file in the run folder and is skipped where that file is there, so that a run that was stopped goes on. The
 bundles are written into RUN_FOLDER.
 
-What ships is decided by `scripts/validate.py`'s figures: with ``--start chromatin-64``, all heads of chromatin-64-phases,
-and of chromatin-64 dense and sparse heads, and one of its formulas (the card tells which).
+What ships is decided by `scripts/validate.py`'s figures: with ``--start chromatin-64``, all heads of
+chromatin-64-phases, and of chromatin-64 dense and sparse heads, and one of its formulas (the card tells which).
 """
 
 from __future__ import annotations
