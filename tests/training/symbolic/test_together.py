@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from napari_cellinterp.config import SymbolicConfig
 from napari_cellinterp.events import finish
 from napari_cellinterp.models.expression import Expression
-from napari_cellinterp.training.symbolic.together import _Softmax, fit_together
+from napari_cellinterp.training.symbolic.together import _Softmax, _terms, fit_together
 
 CONFIG = SymbolicConfig(max_size=15)
 
@@ -109,17 +109,38 @@ def test_the_search_tells_how_far_it_is_and_can_be_left(latents):
     assert all(np.isfinite(dict(event.figures)["cross-entropy"]) for event in events)
 
 
+def test_terms_are_taken_without_their_factors_each_once():
+    found = [Expression.parse("1 - 0.2*sin(3*z2) + z1/7"), Expression.parse("-sin(3*z2) + 2*z2**2")]
+    assert [str(term) for term in _terms(found, [2, 1])] == ["z2", "z1", "z2**2", "z1**2", "sin(3*z2)"]
+
+
+def test_the_term_that_matters_most_comes_first(latents):
+    wide = latents * [1, 10, 1, 1, 1, 1]  # its factor is small, its effect large
+    state = drawn(np.stack([np.zeros(len(wide)), 0.4 * wide[:, 1] + wide[:, 0], wide[:, 2]], axis=1))
+    formulas = finish(fit_together(wide, state, [], range(3), CONFIG))
+    text = str(formulas[1])
+    assert text.index("z1") < text.index("z0")
+
+
 def test_softmax_regression_agrees_with_scikit_learn(latents):
-    """Without terms left out, and its estimate of what a term gives with a fit that leaves it out."""
     x, state = latents[:3000], drawn(latents[:3000, :3])
     softmax = _Softmax.of(x, state, np.ones(len(x)))
-    chosen = np.ones((3, 7), bool)
-    factors, loss, gains = softmax.fit(np.zeros((3, 7)), chosen)
+    factors, loss, _ = softmax.fit(np.zeros((3, 7)), np.ones((3, 7), bool))
     theirs = LogisticRegression(C=1 / (1e-4 * len(x)), tol=1e-10, max_iter=1000).fit(x, state)
     found, expected = (f - f.mean(axis=0) for f in (factors[:, 1:], theirs.coef_))
     np.testing.assert_allclose(found, expected, atol=1e-3)
-    assert loss == pytest.approx(
-        -log_softmax(theirs.decision_function(x), axis=1)[range(len(x)), state].mean(), abs=1e-3
-    )
-    chosen[1, 3] = False
-    assert softmax.fit(np.where(chosen, factors, 0), chosen)[1] - loss == pytest.approx(gains[1, 3], rel=0.1, abs=1e-5)
+    entropy = -log_softmax(theirs.decision_function(x), axis=1)[range(len(x)), state].mean()
+    assert loss == pytest.approx(entropy, abs=1e-3)
+
+
+def test_what_a_term_gives_is_estimated_before_it_goes(latents):
+    x, state = latents[:3000], drawn(0.5 * latents[:3000, :3])
+    softmax = _Softmax.of(x, state, np.ones(len(x)))
+    chosen = np.ones((3, 7), bool)
+    chosen[0] = False  # or the other classes make up for what goes
+    factors, loss, gains = softmax.fit(np.zeros((3, 7)), chosen)
+    assert np.isinf(gains[0]).all()
+    for term in (2, 5):
+        without = chosen.copy()
+        without[1, term] = False
+        assert softmax.fit(np.where(without, factors, 0), without)[1] - loss == pytest.approx(gains[1, term], rel=0.1)
