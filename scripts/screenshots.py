@@ -153,6 +153,8 @@ def main() -> None:
 
     widget.setup.open_sample()
     wait(lambda: SAMPLE_NAME in viewer.layers, 60)
+    wait()  # the canvas gets its size first
+    viewer.reset_view()
     shot("setup")
     widget.run()
     wait(lambda: widget.session.classification is not None, 300)
