@@ -67,11 +67,11 @@ BINARY = TrainingConfig(
     ),
     licence="BSD-3-Clause",
     vae=VaeConfig(
-        n_images=1_400_000,
+        n_images=1_000_000,
+        precision="bf16-mixed",
         learning_rate=1.5e-3,
         beta=2,
         guide_sd=0.05,
-        taught="all",
         pixel_sd=0.4,
         centre_radius_px=15,
         centre_floor=0.02,
@@ -119,6 +119,8 @@ PHASES = BINARY.model_copy(
         ),
         "symbolic": BINARY.symbolic.model_copy(
             update={
+                "n_generations": 30,
+                "population": 600,
                 "parsimony": 0.0005,
                 "interphase_weight": PHASES_INTERPHASE_WEIGHT,
             }
@@ -231,7 +233,7 @@ def vae_data(simulated_crops: LabelledCrops, data: Path) -> tuple[CropStream, li
     """Mix the crops that the beta-TCVAE is trained on; also return where they come from."""
     real, sources = unlabelled(data)
     real = in_smaller_windows(real, WINDOW_SHARE, 9)
-    streams = [StoredCrops(crops.images, crops.traits) for crops in (simulated_crops, real)]
+    streams = [StoredCrops(crops.images, crops.outline) for crops in (simulated_crops, real)]
     return MixedCrops(streams[0], streams[1], REAL_SHARE), [*sources, simulated_source(len(simulated_crops), VAE_USE)]
 
 

@@ -126,7 +126,7 @@ def test_a_movie_with_tracks_and_states_is_read(tmp_path):
     assert list(own.state).count("") == 3
     assert len(set(own.track)) == 3
     assert (own.patches.x[:, 0, 30:34, 30:34] > 0.8).all()
-    assert np.abs(own.traits[:, 1:3]).max() < 0.4, "nuclei that are found are round"
+    assert np.abs(own.outline[:, 1:3]).max() < 0.4, "nuclei that are found are round"
 
 
 def test_a_point_without_a_nucleus_teaches_no_shape(tmp_path):
@@ -137,7 +137,7 @@ def test_a_point_without_a_nucleus_teaches_no_shape(tmp_path):
     own = read(tmp_path / "movie.tif", tracks=tmp_path / "tracks.csv", config=config)
     is_empty = np.char.endswith(own.track, "|4")
     assert is_empty.sum() == 1
-    np.testing.assert_array_equal(np.isnan(own.traits), np.repeat(is_empty[:, None], own.traits.shape[1], axis=1))
+    np.testing.assert_array_equal(np.isnan(own.outline), np.repeat(is_empty[:, None], own.outline.shape[1], axis=1))
 
 
 def test_results_of_classify_are_read_with_corrected_states(tmp_path, crops):
@@ -181,7 +181,7 @@ def own_crops(counts: dict[str, int], crops_a_track: int = 1) -> OwnCrops:
     state = np.array([name for name, n in counts.items() for _ in range(n)])
     track = np.array([f"{name}{i // crops_a_track}" for name, n in counts.items() for i in range(n)])
     crops = simulate_scene_crops(34)[np.arange(len(state)) % 50]
-    return OwnCrops(crops.patches, state, track, crops.traits)
+    return OwnCrops(crops.patches, state, track, crops.outline)
 
 
 def test_sets_share_no_track_and_unlabelled_crops_train_the_vae():
@@ -193,7 +193,7 @@ def test_sets_share_no_track_and_unlabelled_crops_train_the_vae():
     assert sum(map(len, (data.train, data.validation, data.test))) == 120
     assert len(data.stream.images) > len(data.train) + len(data.validation), "the unlabelled ones too"
     assert len(data.stream.images) + len(data.test) <= len(own.patches)
-    rows = [np.flatnonzero((own.traits == traits).all(axis=1))[0] for traits in data.stream.traits]
+    rows = [np.flatnonzero((own.outline == outline).all(axis=1))[0] for outline in data.stream.outline]
     np.testing.assert_array_equal(to_bytes(own.patches.x[rows]), data.stream.images)
 
 

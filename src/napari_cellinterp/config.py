@@ -172,13 +172,8 @@ class VaeConfig(Config):
     guide_sd: float | None = Field(
         None,
         gt=0,
-        description="Teach the first latents traits of the central nucleus where its mask is known: error that counts "
-        "as one standard deviation. Empty: no latent is taught anything, as in the paper.",
-    )
-    taught: Literal["outline", "all"] = Field(
-        "outline",
-        description="Traits that are taught: those of the outline (size, two elongations, raggedness), or also how "
-        "uneven its brightness is, how bright its rim, how thick and lopsided it is, and how near a nucleus like it.",
+        description="Teach the first latents the outline of the central nucleus where its mask is known: error that "
+        "counts as one standard deviation. Empty: no latent is taught anything, as in the paper.",
     )
     n_images: int = Field(2_000_000, ge=1, description="Images to train on, repeats counted.")
     batch: int = Field(128, ge=4, description="Images in a step, on each device.")

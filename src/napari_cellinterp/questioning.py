@@ -16,7 +16,7 @@ from napari_cellinterp.explain.audit_report import write_html, write_json
 from napari_cellinterp.explain.central import nuclei_of_crops
 from napari_cellinterp.explain.explain_report import FORMULAS_NAME, GRAPH_NAME, REPORT_NAME, SECTIONS, Subject, report
 from napari_cellinterp.models.bundle import ModelBundle, load_bundle
-from napari_cellinterp.models.latent_names import AROUND, CENTRAL, kinds_of
+from napari_cellinterp.models.latent_names import CENTRAL, NEIGHBOURHOOD, kinds_of
 from napari_cellinterp.movies.crops import read_crops
 from napari_cellinterp.movies.patches import Patches, crop_frame, normalise, patches_from_images
 from napari_cellinterp.movies.scale import choose_scale
@@ -131,7 +131,7 @@ def audit_job(
 def _latents(bundle: ModelBundle) -> tuple[list[int], list[int]]:
     """Return the central and the neighbourhood's latents; those that move the nucleus in the crop are neither."""
     kinds = kinds_of(bundle)
-    return [i for i in kinds if kinds[i] in CENTRAL], [i for i in kinds if kinds[i] in AROUND]
+    return [i for i in kinds if kinds[i] in CENTRAL], [i for i in kinds if kinds[i] == NEIGHBOURHOOD]
 
 
 def _part(job: Job[T], i: int, n: int) -> Job[T]:

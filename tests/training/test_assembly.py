@@ -7,7 +7,7 @@ import pytest
 from napari_cellinterp.config import TrainingConfig, VaeConfig
 from napari_cellinterp.training.assembly import assemble
 from napari_cellinterp.training.datasets import simulate_scene_crops
-from napari_cellinterp.training.traits import OUTLINE
+from napari_cellinterp.training.guides import GUIDES
 from napari_cellinterp.training.vae_training import new_vae
 
 CLASSES = ("interphase", "metaphase")
@@ -27,9 +27,9 @@ def names(crops, config, kinds=None):
 def test_latents_that_were_taught_have_the_names_of_what_they_were_taught(crops):
     taught = names(crops, TrainingConfig(vae=VaeConfig(guide_sd=0.1)))
     untaught = names(crops, TrainingConfig())
-    expected = [trait.name for trait in OUTLINE]
-    assert [taught[i] for i in range(len(OUTLINE))] == expected
-    assert [untaught[i] for i in range(len(OUTLINE))] != expected
+    expected = [guide.name for guide in GUIDES]
+    assert [taught[i] for i in range(len(GUIDES))] == expected
+    assert [untaught[i] for i in range(len(GUIDES))] != expected
 
 
 def test_the_names_of_a_model_that_heads_are_trained_on_stay(crops):

@@ -20,7 +20,7 @@ from napari_cellinterp.training.datasets import (
     simulate_scene_crops,
     with_merged_pairs,
 )
-from napari_cellinterp.training.traits import unknown_traits
+from napari_cellinterp.training.guides import no_outlines
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def crops_of(state: list[int], scene: list[int] | None = None) -> LabelledCrops:
     """Blank crops, one a state."""
     n = len(state)
     patches = normalise(np.zeros((n, 1, 64, 64), np.float32))
-    return LabelledCrops(patches, np.array(state), np.array(scene or range(n)), unknown_traits(n))
+    return LabelledCrops(patches, np.array(state), np.array(scene or range(n)), no_outlines(n))
 
 
 def test_rare_states_can_be_made_frequent():
@@ -90,7 +90,7 @@ def test_as_many_scenes_are_simulated_whatever_the_processes():
 def test_smaller_windows_look_as_smaller_patches_do(crops):
     shown = in_smaller_windows(crops, 0.5, 3)
     np.testing.assert_array_equal(shown.state, crops.state)
-    np.testing.assert_array_equal(shown.traits, crops.traits)
+    np.testing.assert_array_equal(shown.outline, crops.outline)
     same = (shown.patches.x == crops.patches.x).all(axis=(1, 2, 3))
     assert 0.3 < same.mean() < 0.7
     for image, before in zip(shown.patches.x[~same], crops.patches.x[~same], strict=True):

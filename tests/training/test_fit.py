@@ -23,7 +23,7 @@ from napari_cellinterp.training.fit import (
     turned,
     turned_each,
 )
-from napari_cellinterp.training.traits import OUTLINE
+from napari_cellinterp.training.guides import GUIDES
 from napari_cellinterp.training.vae_training import new_vae
 
 
@@ -166,7 +166,7 @@ def test_a_sparse_head_can_be_kept_to_the_latents_that_are_taught():
     ]
     assert 6 in read[0]
     assert 2 in read[1]
-    assert max(read[1]) < len(OUTLINE)
+    assert max(read[1]) < len(GUIDES)
 
 
 def test_only_latents_that_are_taught_can_be_asked_for():

@@ -25,10 +25,10 @@ from napari_cellinterp.events import finish
 from napari_cellinterp.movies.patches import STATISTICS, Patches, normalise
 from napari_cellinterp.training import run_folder, stream
 from napari_cellinterp.training.datasets import LabelledCrops
+from napari_cellinterp.training.guides import no_outlines
 from napari_cellinterp.training.run import CHECKPOINT_NAME, Training, TrainingData
 from napari_cellinterp.training.run_folder import RunFolder
 from napari_cellinterp.training.stream import Draw, KeptCrops, StoredCrops
-from napari_cellinterp.training.traits import unknown_traits
 
 CONFIG = TrainingConfig(
     name="blobs",
@@ -50,7 +50,7 @@ def blobs(n: int, seed: int) -> LabelledCrops:
     u = np.cos(angle) * ticks + np.sin(angle) * ticks[:, None]
     v = np.cos(angle) * ticks[:, None] - np.sin(angle) * ticks
     return LabelledCrops(
-        normalise(np.exp(-(u**2 / long + v**2 * long) / 120)[:, None]), state, np.arange(n), unknown_traits(n)
+        normalise(np.exp(-(u**2 / long + v**2 * long) / 120)[:, None]), state, np.arange(n), no_outlines(n)
     )
 
 
@@ -229,7 +229,7 @@ def labels_only(*counts: int) -> LabelledCrops:
     """Crops of so many of each class."""
     state = np.repeat(np.arange(len(counts)), counts)
     return LabelledCrops(
-        normalise(np.zeros((len(state), 1, 64, 64))), state, np.arange(len(state)), unknown_traits(len(state))
+        normalise(np.zeros((len(state), 1, 64, 64))), state, np.arange(len(state)), no_outlines(len(state))
     )
 
 
@@ -267,7 +267,7 @@ class TestKeptCrops:
             simulated.append(seed)
             x = np.ones((seed, 1, 64, 64), np.float32) * (10 * seed + np.arange(seed))[:, None, None, None] / 255
             patches = Patches(x.astype(np.float32), **{name: np.ones(seed, np.float32) for name in STATISTICS})
-            return LabelledCrops(patches, np.zeros(seed, int), np.full(seed, seed), unknown_traits(seed))
+            return LabelledCrops(patches, np.zeros(seed, int), np.full(seed, seed), no_outlines(seed))
 
         return KeptCrops(scenes, simulate)
 

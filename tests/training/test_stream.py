@@ -19,7 +19,6 @@ import pytest
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.training import stream
 from napari_cellinterp.training.stream import Draw, KeptCrops, MixedCrops, SimulatedCrops, StoredCrops
-from napari_cellinterp.training.traits import TRAITS
 
 SCENES = """
 import os
@@ -32,7 +31,7 @@ def numbered(seed, n=None):
     n = n or 3 + seed % 2
     ones = np.ones(n, np.float32)
     patches = Patches(np.full((n, 1, 64, 64), seed / 255, np.float32), **{name: ones for name in STATISTICS})
-    return LabelledCrops(patches, np.zeros(n, int), np.full(n, seed), np.full((n, 9), seed, np.float32))
+    return LabelledCrops(patches, np.zeros(n, int), np.full(n, seed), np.full((n, 4), seed, np.float32))
 
 def few(seed):
     return numbered(seed, 1)
@@ -100,17 +99,17 @@ def test_a_step_has_its_batch_wherever_the_run_begins(crops):
     assert (first(crops, Draw(8, rank=1, n_ranks=2), 6) != np.array(batches)).any()
 
 
-def test_traits_stay_with_their_crops(scenes, in_threads):
+def test_outlines_stay_with_their_crops(scenes, in_threads):
     images = stored().images
-    known = StoredCrops(images, np.repeat(images[:, 0, 0, :1], len(TRAITS), axis=1).astype(np.float32))
+    known = StoredCrops(images, np.repeat(images[:, 0, 0, :1], 4, axis=1).astype(np.float32))
     kept = KeptCrops(range(2, 6), scenes.numbered)
     for crops in (known, MixedCrops(known, known, 0.5), simulated(scenes.numbered), kept):
         with closing(crops.batches(Draw(8))) as batches:
-            images, traits = next(batches)
+            images, outline = next(batches)
         assert len(np.unique(images)) > 2
-        np.testing.assert_array_equal(traits, np.repeat(images[:, 0, 0, :1], len(TRAITS), axis=1))
+        np.testing.assert_array_equal(outline, np.repeat(images[:, 0, 0, :1], 4, axis=1))
     with closing(MixedCrops(known, stored(), 0.25).batches(Draw(8))) as batches:
-        assert np.isnan(next(batches).traits).all(axis=1).tolist() == [False] * 6 + [True] * 2
+        assert np.isnan(next(batches).outline).all(axis=1).tolist() == [False] * 6 + [True] * 2
 
 
 @pytest.mark.parametrize(

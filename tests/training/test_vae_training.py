@@ -18,8 +18,8 @@ from napari_cellinterp.config import VaeConfig
 from napari_cellinterp.errors import OutputError, TrainingError
 from napari_cellinterp.events import EpochFinished, Progressed, finish
 from napari_cellinterp.training import vae_training
+from napari_cellinterp.training.guides import outlines
 from napari_cellinterp.training.stream import StoredCrops
-from napari_cellinterp.training.traits import OUTLINE, TRAITS, measure_traits
 from napari_cellinterp.training.vae_training import fit_vae, new_vae
 
 TERMS = ("reconstruction", "mutual_information", "total_correlation", "dimension_wise_kl", "guidance")
@@ -66,33 +66,18 @@ def uninterrupted():
     return trained()
 
 
-def test_latents_are_taught_the_traits_that_are_known():
+def test_latents_are_taught_the_outlines_that_are_known():
     crops = blobs(64)
-    one, zero = np.array([1]), np.zeros(1)
-    traits = np.concatenate([measure_traits(x, (x > 100).astype(int), one, 1, zero) for x in crops.images[:, 0]])
+    outline = np.concatenate([outlines((image > 100).astype(int), np.array([1]), 1) for image in crops.images[:, 0]])
     unknown = np.arange(64) % 4 == 0
-    known = np.where(unknown[:, None], np.float32(np.nan), traits)
+    known = np.where(unknown[:, None], np.float32(np.nan), outline)
     config = VaeConfig(n_images=32 * 80, batch=32, learning_rate=3e-3, pixel_sd=2, guide_sd=0.1, device="cpu")
     encoder, _ = trained(config, StoredCrops(crops.images, known))
     with torch.no_grad():
         found = encoder.encode(torch.from_numpy(crops.images).float() / 255)[:, 1:3].numpy()
-    errors = np.square(found - traits[:, 1:3])
-    assert errors[~unknown].mean() < 0.2 * traits[:, 1:3].var()
-    assert errors[unknown].mean() < 0.5 * traits[:, 1:3].var()
-
-
-def test_latents_are_taught_only_the_traits_that_are_asked_for():
-    crops = blobs(16)
-    traits = np.random.default_rng(0).normal(size=(16, len(TRAITS))).astype(np.float32)
-    of_outline = np.where(np.arange(len(TRAITS)) < len(OUTLINE), traits, np.float32(np.nan))
-    config = VaeConfig(n_images=8 * 3, batch=8, guide_sd=0.1, device="cpu")
-
-    def bias(taught, known):
-        encoder, _ = trained(config.model_copy(update={"taught": taught}), StoredCrops(crops.images, known))
-        return next(iter(encoder.parameters())).detach()
-
-    assert torch.equal(bias("outline", traits), bias("outline", of_outline))
-    assert not torch.equal(bias("all", traits), bias("all", of_outline))
+    errors = np.square(found - outline[:, 1:3])
+    assert errors[~unknown].mean() < 0.2 * outline[:, 1:3].var()
+    assert errors[unknown].mean() < 0.5 * outline[:, 1:3].var()
 
 
 def test_nothing_can_be_taught_where_no_mask_is_known():

@@ -27,17 +27,14 @@ if TYPE_CHECKING:
 MEASURED = ("size", "elongation", "diagonal elongation", "brightness")
 """Kinds of latents that change the central nucleus itself, as its traversal shows."""
 
-CENTRAL = (*MEASURED, "raggedness", "unevenness", "rim", "thickness", "lopsidedness")
-"""All such kinds; some are too fine for the decoder to show, but latents can be taught them."""
+CENTRAL = (*MEASURED, "raggedness")
+"""All such kinds; one is too fine for the decoder to show, but a latent can be taught it."""
 
 POSITION = ("x position", "y position")
 """Kinds of latents that move it within the crop."""
 
 NEIGHBOURHOOD, MIXED, UNCLEAR, INACTIVE = "neighbourhood", "mixed", "unclear", "inactive"
 """Kinds of latents that change only what is around it, that and the nucleus, nothing much, and nothing at all."""
-
-AROUND = (NEIGHBOURHOOD, "partner")
-"""Kinds of latents that tell only what is around the nucleus, one that can be taught among them."""
 
 ACTIVE_KL = 0.1
 """Latents with less mean KL divergence from the prior, nats, say nothing of the crop."""
@@ -191,7 +188,7 @@ def central_latents(bundle: ModelBundle) -> tuple[int, ...]:
 
 def neighbourhood_latents(bundle: ModelBundle) -> tuple[int, ...]:
     """Return the latents that change only what is around the central nucleus."""
-    return _of_kind(bundle, AROUND)
+    return _of_kind(bundle, (NEIGHBOURHOOD,))
 
 
 def active_latents(bundle: ModelBundle) -> tuple[int, ...]:

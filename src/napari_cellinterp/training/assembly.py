@@ -12,7 +12,7 @@ from napari_cellinterp.models.bundle_info import BundleInfo, LatentInfo, Novelty
 from napari_cellinterp.models.latent_names import latent_kinds, numbered
 from napari_cellinterp.models.novelty import NoveltyModel, Population, crop_statistics
 from napari_cellinterp.training.fit import encode_all
-from napari_cellinterp.training.traits import taught_names
+from napari_cellinterp.training.guides import GUIDES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def assemble(
     latents, statistics = mean.numpy(), crop_statistics(crops.patches)
     kl = (0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)).mean(dim=0).numpy()
     order = [int(i) for i in np.argsort(-kl)]
-    taught = taught_names(config.vae)
+    taught = {} if config.vae.guide_sd is None else {i: guide.name for i, guide in enumerate(GUIDES)}
     if kinds is None:
         kinds = latent_kinds(decoder, latents, kl.tolist()) | taught
     names = numbered(kinds, sorted(order, key=lambda latent: latent not in taught))

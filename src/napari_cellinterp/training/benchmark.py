@@ -23,7 +23,7 @@ from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import Culture, Optics, Scene, simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
 from napari_cellinterp.training.datasets import CENTRE_ERROR_PX, MIN_VISIBLE_PX, LabelledCrops
-from napari_cellinterp.training.traits import measure_traits
+from napari_cellinterp.training.guides import outlines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -178,8 +178,8 @@ def simulate_benchmark_scene(chosen: Settings, seed: int) -> BenchmarkCrops:
     centres = found[["y", "x"]].to_numpy() + rng.normal(0, CENTRE_ERROR_PX, (len(found), 2))
     patches = normalise(crop_frame(scene.image[None], centres[:, 0], centres[:, 1], 1))
     state = scene.factors.state[found["label"].to_numpy() - 1]
-    traits = measure_traits(scene.image, scene.labels, found["label"].to_numpy(), 1, patches.background)
-    crops = LabelledCrops(patches, state, np.full(len(found), seed), traits)
+    outline = outlines(scene.labels, found["label"].to_numpy(), 1)
+    crops = LabelledCrops(patches, state, np.full(len(found), seed), outline)
     table = pd.DataFrame(regionprops_table(scene.labels, properties=("label", *OUTLINE)))
     table = table.set_index("label").loc[found["label"]].reset_index(drop=True)
     return BenchmarkCrops(crops, known_factors(scene, found, centres), table)

@@ -13,7 +13,7 @@ from napari_cellinterp.movies.patches import STATISTICS, Patches, crop_frame, no
 from napari_cellinterp.movies.shapes import ANAPHASE, INTERPHASE, STATES
 from napari_cellinterp.movies.synthetic import STILL_STATES, simulate_scene
 from napari_cellinterp.movies.tracks import measure_labels
-from napari_cellinterp.training.traits import measure_traits
+from napari_cellinterp.training.guides import outlines
 from napari_cellinterp.training.workers import worker_pool
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_cellinterp.training.traits import Traits
+    from napari_cellinterp.training.guides import Outlines
 
 UNKNOWN = -1
 """State of a crop that nobody labelled."""
@@ -57,14 +57,14 @@ class LabelledCrops:
         it isn't known.
     scene : (n,) int
         Which scene or image the crop comes from.
-    traits : (n, 9) float32
-        Of the central nucleus, see `napari_cellinterp.training.traits`; NaN where its mask isn't known.
+    outline : (n, 4) float32
+        Of the central nucleus, see `napari_cellinterp.training.guides`; NaN where its mask isn't known.
     """
 
     patches: Patches
     state: NDArray[np.int64]
     scene: NDArray[np.int64]
-    traits: Traits
+    outline: Outlines
 
     def __len__(self) -> int:
         """Return the number of crops."""
@@ -72,7 +72,7 @@ class LabelledCrops:
 
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> LabelledCrops:
         """Return the chosen crops."""
-        return LabelledCrops(self.patches[rows], self.state[rows], self.scene[rows], self.traits[rows])
+        return LabelledCrops(self.patches[rows], self.state[rows], self.scene[rows], self.outline[rows])
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -144,7 +144,7 @@ class LabelledCrops:
     def save(self, path: Path) -> None:
         """Write to an npz file; patches as bytes."""
         statistics = {name: getattr(self.patches, name) for name in STATISTICS}
-        np.savez(path, x=self.images, state=self.state, scene=self.scene, traits=self.traits, **statistics)
+        np.savez(path, x=self.images, state=self.state, scene=self.scene, outline=self.outline, **statistics)
 
     @staticmethod
     def load(path: Path) -> LabelledCrops:
@@ -152,7 +152,7 @@ class LabelledCrops:
         with np.load(path) as archive:
             statistics = {name: archive[name] for name in STATISTICS}
             patches = Patches(archive["x"].astype(np.float32) / 255, **statistics)
-            return LabelledCrops(patches, archive["state"], archive["scene"], archive["traits"])
+            return LabelledCrops(patches, archive["state"], archive["scene"], archive["outline"])
 
     @staticmethod
     def concatenate(parts: list[LabelledCrops]) -> LabelledCrops:
@@ -161,7 +161,7 @@ class LabelledCrops:
             Patches.concatenate([part.patches for part in parts]),
             np.concatenate([part.state for part in parts]),
             np.concatenate([part.scene for part in parts]),
-            np.concatenate([part.traits for part in parts]),
+            np.concatenate([part.outline for part in parts]),
         )
 
 
@@ -222,8 +222,8 @@ def simulate_scene_crops(seed: int, states: Mapping[int, float] = STILL_STATES) 
     x = found["x"].to_numpy() + rng.normal(0, CENTRE_ERROR_PX * zoom, len(found))
     patches = normalise(crop_frame(scene.image[None], y, x, 1 / zoom))
     ids = found["label"].to_numpy()
-    traits = measure_traits(scene.image, labels, ids, 1 / zoom, patches.background)
-    return LabelledCrops(patches, scene.factors.state[ids - 1], np.full(len(found), seed), traits)
+    outline = outlines(labels, ids, 1 / zoom)
+    return LabelledCrops(patches, scene.factors.state[ids - 1], np.full(len(found), seed), outline)
 
 
 def with_merged_pairs(

@@ -17,9 +17,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from napari_cellinterp.events import EpochFinished
 from napari_cellinterp.models.heads import Cnn, MaskedLinear, NetworkHead
 from napari_cellinterp.models.latent_names import ACTIVE_KL
+from napari_cellinterp.training.guides import GUIDES
 from napari_cellinterp.training.rigl import Rigl
 from napari_cellinterp.training.schedule import learning_rate
-from napari_cellinterp.training.traits import OUTLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,7 +175,7 @@ def _readable(turned_latents: Tensor, config: RiglConfig) -> Tensor:
     """Which latents a sparse head may read, (n_latents,) bool."""
     readable = torch.ones(turned_latents.shape[2], dtype=torch.bool)
     if config.reads == "taught":
-        readable[len(OUTLINE) :] = False
+        readable[len(GUIDES) :] = False
     varying = readable & (turned_latents.var(dim=(0, 1)) >= MIN_VARIANCE)
     return varying if varying.any() else readable
 

@@ -20,10 +20,10 @@ from napari_cellinterp.movies.stack import open_labels, open_movie
 from napari_cellinterp.movies.state_table import read_states
 from napari_cellinterp.movies.tracks import read_tracks
 from napari_cellinterp.training.datasets import UNKNOWN, LabelledCrops
+from napari_cellinterp.training.guides import no_outlines, outlines
 from napari_cellinterp.training.run import TrainingData
 from napari_cellinterp.training.run_folder import array_hash
 from napari_cellinterp.training.stream import StoredCrops
-from napari_cellinterp.training.traits import measure_traits, unknown_traits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_cellinterp.config import TrainingConfig
     from napari_cellinterp.events import Job
     from napari_cellinterp.movies.scale import Scale
-    from napari_cellinterp.training.traits import Traits
+    from napari_cellinterp.training.guides import Outlines
 
 FIRST_CLASS = "interphase"
 """Comes first where it is one of the classes, so that the other of two has the scores >= 0."""
@@ -55,14 +55,14 @@ class OwnCrops:
         Class of each; empty where it wasn't labelled.
     track : (n,) array of str
         Movie and track of each: no track is both trained and tested on.
-    traits : (n, 9) float32
-        Of each nucleus, see `napari_cellinterp.training.traits`; NaN where its mask isn't known.
+    outline : (n, 4) float32
+        Of each nucleus, see `napari_cellinterp.training.guides`; NaN where its mask isn't known.
     """
 
     patches: Patches
     state: NDArray[np.str_]
     track: NDArray[np.str_]
-    traits: Traits
+    outline: Outlines
 
     @staticmethod
     def concatenate(parts: Sequence[OwnCrops]) -> OwnCrops:
@@ -83,7 +83,7 @@ class OwnCrops:
             Patches.concatenate([part.patches for part in parts]),
             np.concatenate([part.state for part in parts]),
             np.concatenate([part.track for part in parts]),
-            np.concatenate([part.traits for part in parts]),
+            np.concatenate([part.outline for part in parts]),
         )
 
 
@@ -155,7 +155,7 @@ def _from_npz(path: Path, zoom: float) -> Job[OwnCrops]:
         yield _no_tracks(path)
     track = columns.get("track_id", np.arange(len(images))).astype(str)
     movie = columns.get("movie", np.full(len(images), "")).astype(str)
-    return OwnCrops(patches_from_images(images, zoom), state, _tracks(path, movie, track), unknown_traits(len(images)))
+    return OwnCrops(patches_from_images(images, zoom), state, _tracks(path, movie, track), no_outlines(len(images)))
 
 
 def _no_tracks(path: Path) -> Warned:
@@ -182,7 +182,7 @@ def _from_folders(path: Path, zoom: float) -> Job[OwnCrops]:
         patches = patches_from_images(read_crops(folder), zoom)
         n = len(patches)
         track = _tracks(folder, np.arange(n).astype(str))
-        parts.append(OwnCrops(patches, np.full(n, folder.name), track, unknown_traits(n)))
+        parts.append(OwnCrops(patches, np.full(n, folder.name), track, no_outlines(n)))
     return OwnCrops.concatenate(parts)
 
 
@@ -194,7 +194,7 @@ def _from_results(path: Path) -> OwnCrops:
         keys = pd.MultiIndex.from_arrays([archive["track_id"], archive["frame"]])
     state = table.reindex(keys)["state"].fillna("").to_numpy(str)
     track = _tracks(path, keys.get_level_values(0).astype(str).to_numpy(str))
-    return OwnCrops(patches, state, track, unknown_traits(len(patches)))
+    return OwnCrops(patches, state, track, no_outlines(len(patches)))
 
 
 def _from_movie(path: Path, tracks: Path, labels: Path | None, config: ClassifyConfig) -> Job[OwnCrops]:
@@ -213,13 +213,11 @@ def _from_movie(path: Path, tracks: Path, labels: Path | None, config: ClassifyC
     state = states.reindex(keys)["state"].fillna("").to_numpy(str)
     track = _tracks(path, rows["track_id"].astype(str).to_numpy(str))
     frame, ids = (rows[name].to_numpy() for name in ("frame", "label"))
-    patches, traits = Patches.concatenate(parts), unknown_traits(len(rows))
-    for t in np.unique(frame):
-        here = frame == t
-        image, found = movie.plane(int(t), config.movie.channel), nuclei.masks.frame(int(t))
-        traits[here] = measure_traits(image, found, ids[here], scale.zoom, patches.background[here])
-    traits[nuclei.is_disk] = np.nan
-    return OwnCrops(patches, state, track, traits)
+    outline = np.concatenate(
+        [outlines(nuclei.masks.frame(int(t)), ids[frame == t], scale.zoom) for t in np.unique(frame)]
+    )
+    outline[nuclei.is_disk] = np.nan
+    return OwnCrops(Patches.concatenate(parts), state, track, outline)
 
 
 def prepared(own: OwnCrops, classes: Sequence[str] | None, config: TrainingConfig) -> TrainingData:
@@ -251,7 +249,7 @@ def prepared(own: OwnCrops, classes: Sequence[str] | None, config: TrainingConfi
     rest, test = crops.split(config.test_share, config.seed)
     train, validation = rest.split(config.validation_share, config.seed)
     train, validation, test = (part.of_classes(chosen, chosen) for part in (train, validation, test))
-    data = TrainingData(chosen, train, validation, test, StoredCrops(rest.images, rest.traits))
+    data = TrainingData(chosen, train, validation, test, StoredCrops(rest.images, rest.outline))
     data.check()
     return data
 
@@ -259,7 +257,7 @@ def prepared(own: OwnCrops, classes: Sequence[str] | None, config: TrainingConfi
 def _numbered(own: OwnCrops, classes: Sequence[str]) -> LabelledCrops:
     numbers = {name: number for number, name in enumerate(classes)}
     state = np.array([numbers.get(str(name), UNKNOWN) for name in own.state], np.int64)
-    return LabelledCrops(own.patches, state, np.unique(own.track, return_inverse=True)[1], own.traits)
+    return LabelledCrops(own.patches, state, np.unique(own.track, return_inverse=True)[1], own.outline)
 
 
 def data_hashes(data: TrainingData) -> dict[str, str]:

@@ -20,7 +20,7 @@ from napari_cellinterp.movies.shapes import STATES
 from napari_cellinterp.movies.synthetic import draw_optics, expose
 from napari_cellinterp.movies.tracks import measure_labels
 from napari_cellinterp.training.datasets import CENTRE_ERROR_PX, UNKNOWN, LabelledCrops
-from napari_cellinterp.training.traits import measure_traits, unknown_traits
+from napari_cellinterp.training.guides import no_outlines, outlines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -87,9 +87,8 @@ def _unlabelled(images: Iterable[Iterable[tuple[Image, Image]]], seed: int) -> L
             found = measure_labels(labels)
             if len(found) >= FEWEST_NUCLEI:
                 windows, zoom = _windows(frame, found[["y", "x"]].to_numpy(), _diameter(found), rng)
-                crops, ids = _crops(windows, UNKNOWN, -number), found["label"].to_numpy()
-                traits = measure_traits(frame, labels, ids, zoom, crops.patches.background)
-                parts.append(replace(crops, traits=traits))
+                outline = outlines(labels, found["label"].to_numpy(), zoom)
+                parts.append(replace(_crops(windows, UNKNOWN, -number), outline=outline))
     return LabelledCrops.concatenate(parts)
 
 
@@ -292,4 +291,4 @@ def _nothing() -> LabelledCrops:
 def _crops(windows: NDArray[np.float32], state: NDArray[np.int64] | int, scene: int) -> LabelledCrops:
     patches: Patches = normalise(windows)
     n = len(patches)
-    return LabelledCrops(patches, np.broadcast_to(state, n).astype(np.int64), np.full(n, scene), unknown_traits(n))
+    return LabelledCrops(patches, np.broadcast_to(state, n).astype(np.int64), np.full(n, scene), no_outlines(n))

@@ -17,11 +17,11 @@ from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.models.latent_names import active_latents
 from napari_cellinterp.training.benchmark import frozen, hashes, labelled_sets, settings, unlabelled_scene
 from napari_cellinterp.training.fit import encode_all
+from napari_cellinterp.training.guides import GUIDES
 from napari_cellinterp.training.meaning import BestLatents, LatentMeaning, best_latents, latent_meanings
 from napari_cellinterp.training.run import Training, TrainingData, judged
 from napari_cellinterp.training.run_folder import RunFolder, machine
 from napari_cellinterp.training.stream import KeptCrops
-from napari_cellinterp.training.traits import taught_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -236,7 +236,7 @@ def _head(result: Reproduction, command: str) -> Iterator[str]:
     yield f"differ by their seeds, 0 to {len(result.runs('sparse')) - 1}; the beta-TCVAE's is {trained.vae.seed}."
     yield ""
     if trained.vae.guide_sd is not None:
-        taught = ", ".join(f"z{i} {name}" for i, name in taught_names(trained.vae).items())
+        taught = ", ".join(f"z{i} {guide.name}" for i, guide in enumerate(GUIDES))
         yield f"Other than the paper's, the first latents were taught the outline of the central nucleus ({taught}), as"
         yield "the masks of the unlabelled crops tell it; no state was used, and no test crop."
         if trained.sparse.reads == "taught":

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_cellinterp.errors import TrainingError
 from napari_cellinterp.training.datasets import LabelledCrops, simulate_scene_crops
-from napari_cellinterp.training.traits import unknown_traits
+from napari_cellinterp.training.guides import no_outlines
 from napari_cellinterp.training.workers import worker_pool
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_cellinterp.training.traits import Traits
+    from napari_cellinterp.training.guides import Outlines
 
     Crops: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
     Batches: TypeAlias = Generator["Batch", None, None]
@@ -46,12 +46,12 @@ class Batch(NamedTuple):
     ----------
     images : (n, n_channels, 64, 64) uint8 or float32
         Normalised patches, times 255 where they are bytes.
-    traits : (n, 9) float32
-        Of the central nuclei, see `napari_cellinterp.training.traits`; NaN where it isn't known.
+    outline : (n, 4) float32
+        Of the central nuclei, see `napari_cellinterp.training.guides`; NaN where it isn't known.
     """
 
     images: Crops
-    traits: Traits
+    outline: Outlines
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class StoredCrops:
     ----------
     images : (n, n_channels, 64, 64) uint8 or float32
         Normalised patches, times 255 where they are bytes.
-    traits : (n, 9) float32, optional
+    outline : (n, 4) float32, optional
         Of the central nuclei; by default it isn't known.
 
     Raises
@@ -112,7 +112,7 @@ class StoredCrops:
     """
 
     images: Crops
-    traits: Traits | None = None
+    outline: Outlines | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or not len(self.images) or self.images.dtype not in (np.uint8, np.float32):
@@ -123,15 +123,15 @@ class StoredCrops:
 
     def batches(self, draw: Draw) -> Batches:
         """Yield random rows, drawn with replacement."""
-        traits = unknown_traits(len(self.images)) if self.traits is None else self.traits
+        outline = no_outlines(len(self.images)) if self.outline is None else self.outline
         for step in count(draw.first_step):
             rows = np.sort(draw.rng(step, ROWS).integers(0, len(self.images), draw.n_crops))
-            yield Batch(self.images[rows], traits[rows])
+            yield Batch(self.images[rows], outline[rows])
 
     def describe(self) -> str:
-        """Return the array's shape and checksum, and that of the traits where they are known."""
-        traits = "" if self.traits is None else f", traits {_checksum(self.traits)}"
-        return f"stored {self.images.shape}, CRC {_checksum(self.images)}{traits}"
+        """Return the array's shape and checksum, and that of the outlines where they are known."""
+        outline = "" if self.outline is None else f", outlines {_checksum(self.outline)}"
+        return f"stored {self.images.shape}, CRC {_checksum(self.images)}{outline}"
 
 
 def _checksum(array: NDArray[Any]) -> str:
@@ -211,8 +211,8 @@ class MixedCrops:
 
 
 def _joined(parts: Iterable[Batch]) -> Batch:
-    images, traits = zip(*parts, strict=True)
-    return Batch(np.concatenate(images), np.concatenate(traits))
+    images, outline = zip(*parts, strict=True)
+    return Batch(np.concatenate(images), np.concatenate(outline))
 
 
 def _same_type(one: Batch, other: Batch) -> Batch:
@@ -267,7 +267,7 @@ class SimulatedCrops:
             for block in blocks:
                 for i in range(place, steps_per_block):
                     rows = slice(i * draw.n_crops, (i + 1) * draw.n_crops)
-                    yield Batch(block.images[rows], block.traits[rows])
+                    yield Batch(block.images[rows], block.outline[rows])
                 place = 0
 
     def describe(self) -> str:
@@ -308,7 +308,7 @@ class SimulatedCrops:
             )
         order = np.random.default_rng((draw.seed, block.number, 0, SHUFFLE)).permutation(n_there)
         rows = np.resize(order, n)
-        return Batch(crops.images[rows], crops.traits[rows])
+        return Batch(crops.images[rows], crops.outline[rows])
 
 
 @dataclass(frozen=True)
@@ -339,4 +339,4 @@ def _result(scene: int, part: Future[Batch]) -> Batch:
 def _scene_bytes(simulate: Callable[[int], LabelledCrops], scene: int) -> Batch:
     """Simulate in a worker; bytes are a quarter of what would have to be sent otherwise."""
     crops = simulate(scene)
-    return Batch(crops.images, crops.traits)
+    return Batch(crops.images, crops.outline)

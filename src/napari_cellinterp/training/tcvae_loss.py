@@ -30,7 +30,7 @@ class TcvaeLoss:
         sum_j KL(q(z_j) || p(z_j)).
     guidance : Tensor
         How far the first latents are from the outline that they are taught, see
-        `napari_cellinterp.training.traits.guide_error`; 0 where they are taught nothing.
+        `napari_cellinterp.training.guides.guide_error`; 0 where they are taught nothing.
     """
 
     reconstruction: Tensor

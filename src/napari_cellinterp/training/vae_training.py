@@ -18,10 +18,10 @@ from napari_cellinterp.results.files import check_writable
 from napari_cellinterp.training.checkpoint import Checkpoint
 from napari_cellinterp.training.devices import on_each_device, open_fabric
 from napari_cellinterp.training.fit import N_TURNS, turned_each
+from napari_cellinterp.training.guides import guide_error, turned_outlines
 from napari_cellinterp.training.schedule import learning_rate
 from napari_cellinterp.training.stream import NOISE, TURNS, Draw
 from napari_cellinterp.training.tcvae_loss import TcvaeLoss, decompose, pixel_weights, reconstruction_error
-from napari_cellinterp.training.traits import guide_error, taught_names, turned_traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,7 +163,7 @@ class _Trainer:
         if checkpoint and self.fabric.is_global_zero:
             checkpoint.save(step, self.networks, self.adam)
 
-    def step(self, step: int, x: Tensor, noise: Tensor, traits: Tensor) -> TcvaeLoss:
+    def step(self, step: int, x: Tensor, noise: Tensor, outline: Tensor) -> TcvaeLoss:
         """Take one step on images (n, n_channels, 64, 64), bytes or in [0, 1].
 
         Parameters
@@ -174,15 +174,15 @@ class _Trainer:
             Images.
         noise : (n, n_latents) Tensor
             Of the samples of z.
-        traits : (n, 9) Tensor
+        outline : (n, 4) Tensor
             Of the central nuclei.
         """
         rate = learning_rate(step, self.n_steps, self.config.learning_rate)
         for group in self.adam.param_groups:
             group["lr"] = rate
-        x, noise, traits = self.fabric.to_device((x, noise, traits))
+        x, noise, outline = self.fabric.to_device((x, noise, outline))
         x = (x.float() / 255 if x.dtype == torch.uint8 else x).contiguous(memory_format=torch.channels_last)
-        loss = self._loss(x, noise, traits)
+        loss = self._loss(x, noise, outline)
         total = loss.total(self.config.alpha, self.config.beta, self.config.gamma)
         if not total.isfinite():
             raise _not_finite(x, float(total.detach()), step, rate)
@@ -193,20 +193,17 @@ class _Trainer:
         self.is_stepping = False
         return loss
 
-    def _loss(self, x: Tensor, noise: Tensor, traits: Tensor) -> TcvaeLoss:
+    def _loss(self, x: Tensor, noise: Tensor, outline: Tensor) -> TcvaeLoss:
         decoded, z, mean, log_variance = self.wrapped(x, noise)
         reconstruction = reconstruction_error(decoded, x, self.pixel_weights, self.config.pixel_sd)
         terms = decompose(z, mean, log_variance, self.config.n_dataset, self.config.estimator)
         guide_sd = self.config.guide_sd
-        if guide_sd is not None and not traits.isfinite().any():
+        if guide_sd is not None and not outline.isfinite().any():
             raise TrainingError(
                 f"The latents are to be guided (guide_sd {guide_sd:g}), but no crop of a batch has a mask.",
                 "Give a movie with its labels, or leave guide_sd empty.",
             )
-        if guide_sd is None:
-            guidance = mean.new_zeros(())
-        else:
-            guidance = guide_error(mean, traits[:, : len(taught_names(self.config))], guide_sd)
+        guidance = mean.new_zeros(()) if guide_sd is None else guide_error(mean, outline, guide_sd)
         return TcvaeLoss(reconstruction, *terms, guidance)
 
 
@@ -220,14 +217,14 @@ def _not_finite(x: Tensor, total: float, step: int, rate: float) -> TrainingErro
 
 
 def _prepared(batch: Batch, draw: Draw, step: int, config: VaeConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Flip and turn each crop at random, and its traits; between them the noise of the sample of z, (n, n_latents)."""
+    """Flip and turn each crop at random, and its outline; between them the noise of the sample of z, (n, n_latents)."""
     n = len(batch.images)
     turns = draw.rng(step, TURNS).integers(0, N_TURNS, n)
     # from torch's own generator on the CPU, which draws alike for every device
     generator = torch.Generator().manual_seed(int(draw.rng(step, NOISE).integers(2**63)))
     noise = torch.randn(n, config.n_latents, generator=generator)
-    traits = turned_traits(torch.from_numpy(batch.traits), torch.from_numpy(turns))
-    return turned_each(torch.from_numpy(batch.images), turns), noise, traits
+    outline = turned_outlines(torch.from_numpy(batch.outline), torch.from_numpy(turns))
+    return turned_each(torch.from_numpy(batch.images), turns), noise, outline
 
 
 class _Pace:
