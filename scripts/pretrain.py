@@ -119,8 +119,6 @@ PHASES = BINARY.model_copy(
         ),
         "symbolic": BINARY.symbolic.model_copy(
             update={
-                "n_generations": 30,
-                "population": 600,
                 "parsimony": 0.0005,
                 "interphase_weight": PHASES_INTERPHASE_WEIGHT,
             }
