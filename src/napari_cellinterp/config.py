@@ -202,12 +202,15 @@ class WeightedConfig(Config):
 class HeadConfig(WeightedConfig):
     """Training of a dense head (Soelistyo & Lowe, appendix B.2)."""
 
-    n_epochs: int = Field(60, ge=1, description="Passes over the training crops.")
+    n_epochs: int = Field(
+        60, ge=1, description="Passes over the training crops; heads on latents pass over few crops more often."
+    )
     batch: int = Field(64, ge=2, description="Crops in a step.")
     learning_rate: float = Field(
         2e-3, gt=0, description="Of Adam, at its largest: it rises at first, and falls to nearly zero."
     )
     dropout: float = Field(0.3, ge=0, lt=1, description="Share of units that are switched off in a step.")
+    max_shift_px: int = Field(0, ge=0, le=16, description="Crops are moved by up to so many pixels, at random.")
     seed: int = Field(0, description="Seed of all that is random.")
 
 
@@ -241,7 +244,11 @@ class RiglConfig(WeightedConfig):
     )
     update_fraction: float = Field(0.758, ge=0, le=1, description="Share of weights that the first update moves.")
     end_fraction: float = Field(0.75, gt=0, le=1, description="Share of the sparse phase in which topology may change.")
-    n_epochs: int = Field(100, ge=1, description="Passes over the training crops, the dense warm-up included.")
+    n_epochs: int = Field(
+        100,
+        ge=1,
+        description="Passes over the training crops, the dense warm-up included; more often over few crops.",
+    )
     warm_up_epochs: int = Field(20, ge=0, description="Passes before the first pruning.")
     prune_epochs: int = Field(
         0,

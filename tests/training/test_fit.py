@@ -15,6 +15,7 @@ from napari_cellinterp.training.fit import (
     N_TURNS,
     begin_as_encoder,
     encode_all,
+    encode_moved,
     encode_turns,
     fit_cnn,
     fit_dense,
@@ -95,6 +96,22 @@ def test_latents_under_all_turns():
     assert mean.shape == log_variance.shape == (5, 32)
 
 
+def test_latents_of_moved_crops():
+    encoder, _ = new_vae(VaeConfig())
+    pixels = np.repeat(images(1)[0], 9, axis=0)
+    latents = encode_moved(encoder, pixels, 1, seed=3)
+    assert latents.shape == (24, 9, 32)
+    assert torch.equal(latents, encode_moved(encoder, pixels, 1, seed=3))
+    assert not torch.equal(latents, encode_moved(encoder, pixels, 1, seed=4))
+    reached = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    expected = encode_turns(encoder, moved_each(pixels, reached))
+    for i, view in enumerate(latents):  # each row is the crop moved by one of the nine shifts, under the view's turn
+        away = torch.cdist(view, expected[i % 8]).min(dim=1).values
+        assert away.max() < 1e-4
+    assert len(torch.unique(latents[0].mul(1e4).round(), dim=0)) > 1
+    torch.testing.assert_close(encode_moved(encoder, pixels, 0, seed=3)[:8], encode_turns(encoder, pixels))
+
+
 @pytest.mark.parametrize("kind", ["dense", "cnn"])
 def test_heads_learn_and_end_ready_for_use(kind):
     pixels, state = images(64)
@@ -173,6 +190,15 @@ def test_only_latents_that_are_taught_can_be_asked_for():
     with pytest.raises(ValidationError, match=r"none is taught; set vae\.guide_sd"):
         TrainingConfig(sparse=RiglConfig(reads="taught"))
     assert TrainingConfig(sparse=RiglConfig(reads="taught"), vae=VaeConfig(guide_sd=0.1)).sparse.reads == "taught"
+
+
+@pytest.mark.parametrize(("fit", "config"), [(fit_dense, HeadConfig()), (fit_sparse, RiglConfig())])
+def test_few_crops_are_enough_to_learn(fit, config):
+    state = torch.arange(1000) % 2
+    z = torch.randn(1000, 32, generator=torch.Generator().manual_seed(0))
+    z[:, 3] += 6 * state - 3
+    head = finish(fit(z[:40].expand(8, 40, 32), state[:40], config))
+    assert ((head(z[40:])[:, 0] >= 0) == (state[40:] > 0)).float().mean() > 0.9
 
 
 def test_interphase_can_count_more():

@@ -193,11 +193,11 @@ def test_a_training_ends_where_the_plain_one_does(seed, sparsity, interval, frac
         end_fraction=end,
         n_epochs=12,
         warm_up_epochs=warm_up,
-        batch=8,
-        learning_rate=0.02,
+        batch=2,
+        learning_rate=0.01,
         seed=seed,
     )
-    turned = torch.randn(N_TURNS, N_CROPS + 3, N_LATENTS, generator=torch.Generator().manual_seed(seed))
+    turned = torch.randn(N_TURNS, N_CROPS + 1, N_LATENTS, generator=torch.Generator().manual_seed(seed))
     state = (turned.mean(dim=0)[:, 1] > 0.1).long()
     torch.manual_seed(seed)
     fresh = NetworkHead(N_LATENTS, sparse=True).linear_layers()

@@ -208,6 +208,17 @@ def test_cnns_begin_as_the_config_says(data, start, tmp_path, begins):
         assert same == (begins == "encoder")
 
 
+def test_dense_heads_alone_see_moved_crops(data, start, tmp_path):
+    folders = [tmp_path / "still", tmp_path / "moved"]
+    for folder, shift in zip(folders, (0, 3), strict=True):
+        config = CONFIG.model_copy(update={"dense": CONFIG.dense.model_copy(update={"max_shift_px": shift})})
+        finish(Training(RunFolder(folder, config, {}), data, config, start=start).networks())
+    still, moved = (load_file(folder / "heads.safetensors") for folder in folders)
+    differs = {name: not torch.allclose(weight, moved[name], atol=1e-4) for name, weight in still.items()}
+    assert differs["dense-0.layers.0.weight"]
+    assert not any(differs[name] for name in differs if name.startswith("sparse"))
+
+
 def test_times_of_two_runs_add_up(data, start, tmp_path, monkeypatch):
     training(tmp_path, data, start)
     clock = iter([0, 2, 10, 13.04, 20, 21])

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 N_TURNS = 8
 """Flips and quarter turns of a square."""
 
+FEWEST_STEPS = 20
+"""Steps of a head on latents in an epoch, at least: few crops come several times in one."""
+
+N_MOVES = 3
+"""Moved copies of a crop under each turn that dense heads see; more gain little."""
+
 N_TO_CALIBRATE = 1000
 """Crops that batch norms are set by."""
 
@@ -79,6 +85,19 @@ def encode_all(encoder: Encoder, images: NDArray[np.uint8], turn: int = 0) -> tu
 def encode_turns(encoder: Encoder, images: NDArray[np.uint8]) -> Tensor:
     """Return the latents of images under all flips and quarter turns, (8, n, n_latents)."""
     return torch.stack([encode_all(encoder, images, turn)[0] for turn in range(N_TURNS)])
+
+
+def encode_moved(encoder: Encoder, images: NDArray[np.uint8], max_shift_px: int, seed: int) -> Tensor:
+    """Return the latents of images that are turned and moved, (24, n, n_latents).
+
+    Each turn comes three times, and each time all images are moved along both axes by up to ``max_shift_px``, each by
+    its own random shift.
+    """
+    rng = np.random.default_rng(seed)
+    shifts = rng.integers(-max_shift_px, max_shift_px + 1, (N_MOVES * N_TURNS, len(images), 2))
+    return torch.stack(
+        [encode_all(encoder, moved_each(images, shift), i % N_TURNS)[0] for i, shift in enumerate(shifts)]
+    )
 
 
 def _batches(n: int, batch: int, rng: np.random.Generator) -> Iterator[Tensor]:
@@ -134,8 +153,9 @@ def fit_dense(turned_latents: Tensor, state: Tensor, config: HeadConfig, n_class
 
     Parameters
     ----------
-    turned_latents : (8, n, n_latents) Tensor
-        Latents of the crops under all flips and quarter turns; each time a crop comes, one of them is drawn.
+    turned_latents : (n_views, n, n_latents) Tensor
+        Latents of the crops under all flips and quarter turns, perhaps moved too; each time a crop comes, one of them
+        is drawn.
     state : (n,) int64 Tensor
         Class of each crop, from 0; of two classes, interphase and metaphase.
     config : HeadConfig
@@ -144,6 +164,7 @@ def fit_dense(turned_latents: Tensor, state: Tensor, config: HeadConfig, n_class
         How many classes there are.
     """
     torch.manual_seed(config.seed)
+    turned_latents, state = _enough(turned_latents, state, config.batch)
     head = NetworkHead(turned_latents.shape[2], n_scores_of(n_classes), dropout=config.dropout)
     yield from _fit("dense", head, partial(_latents_of, turned_latents), state, config)
     return head
@@ -156,6 +177,7 @@ def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_clas
     without any effect, and pruning by magnitude would keep them.
     """
     torch.manual_seed(config.seed)
+    turned_latents, state = _enough(turned_latents, state, config.batch)
     head = NetworkHead(turned_latents.shape[2], n_scores_of(n_classes), sparse=True)
     first = head.linear_layers()[0]
     assert isinstance(first, MaskedLinear)
@@ -167,8 +189,14 @@ def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_clas
     return head
 
 
+def _enough(turned_latents: Tensor, state: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    """Repeat few crops until they fill `FEWEST_STEPS` batches: their passes alone would end before much is learned."""
+    times = max(1, math.ceil(FEWEST_STEPS * batch / len(state)))
+    return turned_latents.repeat(1, times, 1), state.repeat(times)
+
+
 def _latents_of(turned_latents: Tensor, rows: Tensor, rng: np.random.Generator) -> Tensor:
-    return turned_latents[torch.from_numpy(rng.integers(0, N_TURNS, len(rows))), rows]
+    return turned_latents[torch.from_numpy(rng.integers(0, len(turned_latents), len(rows))), rows]
 
 
 def _readable(turned_latents: Tensor, config: RiglConfig) -> Tensor:

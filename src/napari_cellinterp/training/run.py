@@ -16,7 +16,7 @@ from napari_cellinterp.models.latent_names import kinds_of
 from napari_cellinterp.results.files import written_beside
 from napari_cellinterp.training.assembly import assemble
 from napari_cellinterp.training.assessment import Judged, keep_best, target_name, with_front
-from napari_cellinterp.training.fit import encode_all, encode_turns, n_scores_of
+from napari_cellinterp.training.fit import encode_all, encode_moved, encode_turns, n_scores_of
 from napari_cellinterp.training.schemes import TARGETS, Labelled, search_heads, train_cnns, train_networks
 from napari_cellinterp.training.symbolic import Candidate, Searched
 from napari_cellinterp.training.vae_training import fit_vae, new_vae
@@ -208,8 +208,10 @@ class Training:
         """Encode the training crops, once."""
         if self._latents is None:
             encoder, _ = yield from self.vae()
-            turned = encode_turns(encoder, self.data.train.images)
-            self._latents = Labelled(turned, torch.from_numpy(self.data.train.state), self.n_classes)
+            images, dense = self.data.train.images, self.config.dense
+            turned = encode_turns(encoder, images)
+            moved = encode_moved(encoder, images, dense.max_shift_px, dense.seed) if dense.max_shift_px else turned
+            self._latents = Labelled(turned, moved, torch.from_numpy(self.data.train.state), self.n_classes)
         return self._latents
 
 

@@ -43,6 +43,8 @@ class Labelled(NamedTuple):
     ----------
     turned : (8, n, n_latents) Tensor
         Of n crops under all flips and quarter turns.
+    moved : (n_views, n, n_latents) Tensor
+        What dense heads are trained on: of the crops turned and moved, or the same as ``turned``.
     state : (n,) int64 Tensor
         Class of each crop, from 0.
     n_classes : int
@@ -50,6 +52,7 @@ class Labelled(NamedTuple):
     """
 
     turned: Tensor
+    moved: Tensor
     state: Tensor
     n_classes: int
 
@@ -123,7 +126,7 @@ def _cnn(
 
 
 def _dense_and_sparse(crops: Labelled, config: TrainingConfig, seed: int) -> tuple[NetworkHead, NetworkHead]:
-    dense = finish_in_worker(fit_dense(crops.turned, crops.state, _seeded(config.dense, seed), crops.n_classes))
+    dense = finish_in_worker(fit_dense(crops.moved, crops.state, _seeded(config.dense, seed), crops.n_classes))
     sparse = finish_in_worker(fit_sparse(crops.turned, crops.state, _seeded(config.sparse, seed), crops.n_classes))
     return dense, sparse
 
