@@ -38,7 +38,7 @@ CONFIG = TrainingConfig(
     name="benchmark",
     description="Interphase against metaphase on the simulated benchmark.",
     vae=VaeConfig(
-        n_images=6_400_000,
+        n_images=5_400_000,
         learning_rate=1.5e-3,
         guide_sd=0.05,
         beta=6,
@@ -47,17 +47,17 @@ CONFIG = TrainingConfig(
         centre_floor=0.005,
         centre_steepness=3,
         device="cpu",
-        precision="bf16-mixed",
     ),
-    dense=HeadConfig(n_epochs=300, learning_rate=5e-3, dropout=0.05),
+    dense=HeadConfig(n_epochs=300, learning_rate=5e-3, dropout=0.05, max_shift_px=2),
     cnn=CnnConfig(n_epochs=100, start="random"),
     sparse=RiglConfig(
         scaled="density",
         reads="taught",
         sparsity=0.975,
-        n_epochs=160,
-        prune_epochs=95,
-        update_interval_steps=50,
+        batch=128,
+        n_epochs=240,
+        prune_epochs=150,
+        update_interval_steps=25,
         update_fraction=0,
     ),
     symbolic=SymbolicConfig(engine="operon", n_generations=40, population=800),
@@ -226,7 +226,7 @@ def _head(result: Reproduction, command: str) -> Iterator[str]:
     config, times = result.bundle.info.training["config"], result.times_s
     here = machine()
     made = ", ".join(f"{name} {seconds / 60:.0f} min" for name, seconds in times.items())
-    yield f"Made by `{command}` on {time.strftime('%Y-%m-%d')}, on {here['cores']} cores ({here['processor']}); "
+    yield f"Made by `{command}` on {time.strftime('%Y-%m-%d')}, on {here['cores']} cores ({here['processor']});"
     yield f"training took: {made}."
     yield ""
     yield f"Benchmark version {frozen()['version']}, SHA-256 of its states and scenes `{result.sha256[:16]}...`:"
