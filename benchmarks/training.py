@@ -49,7 +49,7 @@ class Stream:
 
     def __init__(self) -> None:
         # small blocks: what was simulated ahead is soon used up, and doesn't flatter the figure
-        self.crops = SimulatedCrops(first_scene=5_000_000, scenes_per_block=4, n_processes=n_cores())
+        self.crops = SimulatedCrops(first_scene=5_000_000, scenes_per_block=12, n_processes=n_cores())
         self.opened = self.crops.batches(Draw(CONFIG.batch))
 
     def batches(self, _: Draw) -> object:
@@ -140,7 +140,7 @@ def encode(x: Tensor) -> None:
 
 def figures(quick: bool) -> dict[str, float]:
     n_steps, n_crops = (2, 256) if quick else (20, 4096)
-    crops = SimulatedCrops(first_scene=6_000_000, scenes_per_block=4, n_processes=n_cores())
+    crops = SimulatedCrops(first_scene=6_000_000, n_processes=n_cores())
     with closing(crops.batches(Draw(CONFIG.batch))) as batches:
         stored = StoredCrops(np.concatenate([batch.images for batch in islice(batches, n_crops // CONFIG.batch)]))
     x = torch.from_numpy(stored.images).float() / 255

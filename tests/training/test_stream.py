@@ -212,6 +212,13 @@ def test_processes_give_the_same_and_end_with_the_stream(scenes, in_threads, mon
 
 
 @pytest.mark.slow
+def test_a_simulated_scene_gives_as_many_crops_as_are_said():
+    simulated = SimulatedCrops()
+    n_crops = [len(simulated.simulate(6_000_000 + i).state) for i in range(simulated.scenes_per_block)]
+    assert np.mean(n_crops) == pytest.approx(simulated.crops_per_scene, rel=0.3)
+
+
+@pytest.mark.slow
 def test_a_worker_that_dies(scenes):
     with pytest.raises(TrainingError, match=r"A worker process died\. .* fewer processes"):
         first(simulated(scenes.dying), Draw(4), 1)

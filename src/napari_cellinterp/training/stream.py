@@ -249,7 +249,7 @@ class SimulatedCrops:
 
     first_scene: int = 0
     scenes_per_block: int = 24
-    crops_per_scene: int = 220
+    crops_per_scene: int = 100
     n_processes: int = 2
     simulate: Callable[[int], LabelledCrops] = simulate_scene_crops
 
