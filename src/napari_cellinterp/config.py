@@ -202,9 +202,7 @@ class WeightedConfig(Config):
 class HeadConfig(WeightedConfig):
     """Training of a dense head (Soelistyo & Lowe, appendix B.2)."""
 
-    n_epochs: int = Field(
-        60, ge=1, description="Passes over the training crops; heads on latents pass over few crops more often."
-    )
+    n_epochs: int = Field(60, ge=1, description="Passes over the training crops; more often over few crops.")
     batch: int = Field(64, ge=2, description="Crops in a step.")
     learning_rate: float = Field(
         2e-3, gt=0, description="Of Adam, at its largest: it rises at first, and falls to nearly zero."

@@ -12,6 +12,7 @@ from napari_cellinterp.events import finish
 from napari_cellinterp.models.heads import Cnn, read_latents
 from napari_cellinterp.models.vae import Encoder
 from napari_cellinterp.training.fit import (
+    FEWEST_CNN_STEPS,
     N_TURNS,
     begin_as_encoder,
     encode_all,
@@ -65,7 +66,7 @@ def test_each_image_is_moved_as_it_should():
 
 
 def test_a_cnn_sees_each_crop_turned_and_moved_anew(monkeypatch):
-    pixels = np.repeat(images(1)[0], 16, axis=0)
+    pixels = np.repeat(images(1)[0], 64, axis=0)
     pixels[:, :, 10:20, 40:50] = 255  # a mark that every turn and move shows
     seen, forward = [], Cnn.forward
 
@@ -74,8 +75,8 @@ def test_a_cnn_sees_each_crop_turned_and_moved_anew(monkeypatch):
         return forward(self, x)
 
     monkeypatch.setattr(Cnn, "forward", watched)
-    finish(fit_cnn(pixels, torch.arange(16) % 2, CnnConfig(n_epochs=2, batch=16, max_shift_px=3)))
-    assert len(seen) == 2
+    finish(fit_cnn(pixels, torch.arange(64) % 2, CnnConfig(n_epochs=2, batch=64, max_shift_px=3)))
+    assert len(seen) == 2 * FEWEST_CNN_STEPS  # few crops come several times in an epoch
     marks = [[(image[0] == 1).nonzero().float().mean(dim=0).round().int() for image in x] for x in seen]
     sides = [{(int(y) // 32, int(x) // 32) for y, x in batch} for batch in marks]
     places = [{(int(y), int(x)) for y, x in batch} for batch in marks]

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 N_TURNS = 8
 """Flips and quarter turns of a square."""
 
-FEWEST_STEPS = 20
-"""Steps of a head on latents in an epoch, at least: few crops come several times in one."""
+FEWEST_STEPS, FEWEST_CNN_STEPS = 20, 5
+"""Steps in an epoch, at least, of heads on latents and of CNNs, which take longer: few crops come several times."""
 
 N_MOVES = 3
 """Moved copies of a crop under each turn that dense heads see; more gain little."""
@@ -190,9 +190,14 @@ def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_clas
 
 
 def _enough(turned_latents: Tensor, state: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-    """Repeat few crops until they fill `FEWEST_STEPS` batches: their passes alone would end before much is learned."""
-    times = max(1, math.ceil(FEWEST_STEPS * batch / len(state)))
+    """Repeat few crops until they fill `FEWEST_STEPS` batches."""
+    times = _repeats(len(state), batch, FEWEST_STEPS)
     return turned_latents.repeat(1, times, 1), state.repeat(times)
+
+
+def _repeats(n_crops: int, batch: int, fewest_steps: int) -> int:
+    """How often crops come in an epoch: passes over few of them alone would end before much is learned."""
+    return max(1, math.ceil(fewest_steps * batch / n_crops))
 
 
 def _latents_of(turned_latents: Tensor, rows: Tensor, rng: np.random.Generator) -> Tensor:
@@ -262,6 +267,8 @@ def fit_cnn(
     if encoder is not None:
         begin_as_encoder(model, encoder, images)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    times = _repeats(len(state), config.batch, FEWEST_CNN_STEPS)
+    images, state = np.tile(images, (times, 1, 1, 1)), state.repeat(times)
 
     def batch_of(rows: Tensor, rng: np.random.Generator) -> Tensor:
         reach = config.max_shift_px
