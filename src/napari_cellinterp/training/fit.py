@@ -100,9 +100,14 @@ def encode_moved(encoder: Encoder, images: NDArray[np.uint8], max_shift_px: int,
     )
 
 
-def _batches(n: int, batch: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    order = torch.from_numpy(rng.permutation(n))
-    for start in range(0, n - n % batch or n, batch):
+def _epoch_size(n_crops: int, batch: int, fewest_steps: int) -> int:
+    """Crops of an epoch; few come several times, as passes over them alone would end before much is learned."""
+    return n_crops * max(1, math.ceil(fewest_steps * batch / n_crops))
+
+
+def _batches(n_crops: int, size: int, batch: int, rng: np.random.Generator) -> Iterator[Tensor]:
+    order = torch.from_numpy(rng.permutation(size) % n_crops)
+    for start in range(0, size - size % batch, batch):
         yield order[start : start + batch]
 
 
@@ -125,15 +130,17 @@ def _fit(
     batch_of: Callable[[Tensor, np.random.Generator], Tensor],
     state: Tensor,
     config: HeadConfig | RiglConfig,
+    fewest_steps: int = FEWEST_STEPS,
     rigl: Rigl | None = None,
 ) -> Iterator[Event]:
     rng = np.random.default_rng(config.seed)
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
-    n_steps, step = config.n_epochs * max(1, len(state) // config.batch), 0
+    size = _epoch_size(len(state), config.batch, fewest_steps)
+    n_steps, step = config.n_epochs * (size // config.batch), 0
     for epoch in range(1, config.n_epochs + 1):
         model.train()
-        total, n_batches = 0.0, 0
-        for rows in _batches(len(state), config.batch, rng):
+        total = 0.0
+        for rows in _batches(len(state), size, config.batch, rng):
             step += 1
             if rigl is None:  # a network that is pruned needs the full rate to make up for the weights that go
                 optimiser.param_groups[0]["lr"] = learning_rate(step, n_steps, config.learning_rate)
@@ -143,8 +150,9 @@ def _fit(
             loss.backward()  # type: ignore[no-untyped-call]
             if rigl is None or not rigl.update():
                 optimiser.step()
-            total, n_batches = total + float(loss.detach()), n_batches + 1
-        yield EpochFinished(epoch, config.n_epochs, name, (("loss", total / max(1, n_batches)),))
+            total += float(loss.detach())
+        mean_loss = total / (size // config.batch)
+        yield EpochFinished(epoch, config.n_epochs, name, (("loss", mean_loss),))
     model.eval()
 
 
@@ -164,7 +172,6 @@ def fit_dense(turned_latents: Tensor, state: Tensor, config: HeadConfig, n_class
         How many classes there are.
     """
     torch.manual_seed(config.seed)
-    turned_latents, state = _enough(turned_latents, state, config.batch)
     head = NetworkHead(turned_latents.shape[2], n_scores_of(n_classes), dropout=config.dropout)
     yield from _fit("dense", head, partial(_latents_of, turned_latents), state, config)
     return head
@@ -177,27 +184,15 @@ def fit_sparse(turned_latents: Tensor, state: Tensor, config: RiglConfig, n_clas
     without any effect, and pruning by magnitude would keep them.
     """
     torch.manual_seed(config.seed)
-    turned_latents, state = _enough(turned_latents, state, config.batch)
     head = NetworkHead(turned_latents.shape[2], n_scores_of(n_classes), sparse=True)
     first = head.linear_layers()[0]
     assert isinstance(first, MaskedLinear)
     first.mask *= _readable(turned_latents, config)
-    steps_per_epoch = max(1, len(state) // config.batch)
+    steps_per_epoch = _epoch_size(len(state), config.batch, FEWEST_STEPS) // config.batch
     rigl = Rigl(head.linear_layers(), config, steps_per_epoch)
-    yield from _fit("sparse", head, partial(_latents_of, turned_latents), state, config, rigl)
+    yield from _fit("sparse", head, partial(_latents_of, turned_latents), state, config, rigl=rigl)
     rigl.prune()
     return head
-
-
-def _enough(turned_latents: Tensor, state: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-    """Repeat few crops until they fill `FEWEST_STEPS` batches."""
-    times = _repeats(len(state), batch, FEWEST_STEPS)
-    return turned_latents.repeat(1, times, 1), state.repeat(times)
-
-
-def _repeats(n_crops: int, batch: int, fewest_steps: int) -> int:
-    """How often crops come in an epoch: passes over few of them alone would end before much is learned."""
-    return max(1, math.ceil(fewest_steps * batch / n_crops))
 
 
 def _latents_of(turned_latents: Tensor, rows: Tensor, rng: np.random.Generator) -> Tensor:
@@ -267,8 +262,6 @@ def fit_cnn(
     if encoder is not None:
         begin_as_encoder(model, encoder, images)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    times = _repeats(len(state), config.batch, FEWEST_CNN_STEPS)
-    images, state = np.tile(images, (times, 1, 1, 1)), state.repeat(times)
 
     def batch_of(rows: Tensor, rng: np.random.Generator) -> Tensor:
         reach = config.max_shift_px
@@ -276,5 +269,5 @@ def fit_cnn(
         x = turned_each(torch.from_numpy(moved), rng.integers(0, N_TURNS, len(rows)))
         return (x.float() / 255).contiguous(memory_format=torch.channels_last)
 
-    yield from _fit("cnn", model, batch_of, state, config)
+    yield from _fit("cnn", model, batch_of, state, config, FEWEST_CNN_STEPS)
     return model
